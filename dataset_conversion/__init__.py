@@ -1,0 +1,1 @@
+"""Vendor data sets to nnU-Net raw format."""

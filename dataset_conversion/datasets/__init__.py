@@ -1,0 +1,1 @@
+"""One module a data set, and their registry."""

@@ -1,0 +1,61 @@
+"""Writing files so that none is ever seen half-written. Not for reading, not for deciding names."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success it is renamed to `path`, on any error removed.
+
+    The temporary name keeps the suffixes of `path`, because libraries choose the format by them.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=".tmp-", suffix="".join(path.suffixes[-2:]), dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        _umask_mode(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _umask_mode(path: Path) -> None:
+    """Give `path` the mode an ordinary `open` would have; mkstemp makes it 0600."""
+    mask = os.umask(0)
+    os.umask(mask)
+    path.chmod(0o666 & ~mask)
+
+
+def write_bytes(path: Path, data: bytes) -> bool:
+    """Write `data` to `path` unless it is there already, byte for byte; tell whether anything was written."""
+    if path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data:
+        return False
+    with atomic(path) as temporary:
+        temporary.write_bytes(data)
+    return True
+
+
+def write_text(path: Path, text: str) -> bool:
+    """As `write_bytes`, UTF-8 with the line ends as they are."""
+    return write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path: Path, value: Any) -> bool:
+    """As `write_bytes`: two-space indented JSON, keys in the order given, no NaN."""
+    return write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def gzipped(data: bytes, level: int = 1) -> bytes:
+    """gzip without a time stamp or a name, so that equal data gives equal bytes."""
+    return gzip.compress(data, compresslevel=level, mtime=0)

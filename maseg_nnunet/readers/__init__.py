@@ -1,0 +1,1 @@
+"""Readers: file to , or a mask."""

@@ -1,0 +1,100 @@
+"""The one mapping between a source grid and the grid of a given spacing, used both ways (DESIGN section 3).
+
+Both grids share the outer corner of their first pixel. With spacing s (source) and t (target), in mm, the centre of
+target pixel i lies at (i + 0.5)·t from that corner, which is source index (i + 0.5)·t/s - 0.5; the target has
+ceil(n·s/t) pixels, so it covers the source's whole extent. Spacing is (row, column), arrays are (rows, columns).
+Outside the outermost pixel centres the nearest pixel is repeated.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+Spacing = tuple[float, float]
+
+# ceil() must not add a pixel because 1024·0.2/0.4 came out as 512.0000000001.
+_SLACK = 1e-6
+
+
+def target_shape(shape: tuple[int, int], spacing: Spacing, target: Spacing) -> tuple[int, int]:
+    """(rows, columns) of the grid with spacing `target` that covers `shape` at `spacing`."""
+    rows, columns = (
+        max(1, math.ceil(n * s / t - _SLACK)) for n, s, t in zip(shape, spacing, target, strict=True)
+    )
+    return rows, columns
+
+
+def image_to_target(image: npt.NDArray[Any], spacing: Spacing, target: Spacing) -> npt.NDArray[np.float32]:
+    """Stored values (rows, columns) of any numeric type to the target grid, linearly; float32.
+
+    Only the two source rows and columns that a target pixel lies between are touched, as the paper's linear
+    resampling does: no low-pass filter.
+    """
+    shape = (int(image.shape[0]), int(image.shape[1]))
+    rows, columns = target_shape(shape, spacing, target)
+    upper, lower, weight = _neighbours(rows, shape[0], target[0] / spacing[0])
+    left, right, across = _neighbours(columns, shape[1], target[1] / spacing[1])
+    # Columns are gathered from each of the two row sets first: the full-resolution image is never converted.
+    top, bottom = image[upper], image[lower]
+    above = _mix(top[:, left], top[:, right], across[None, :])
+    below = _mix(bottom[:, left], bottom[:, right], across[None, :])
+    return _mix(above, below, weight[:, None])
+
+
+def mask_to_target(mask: npt.NDArray[np.uint8], spacing: Spacing, target: Spacing) -> npt.NDArray[np.uint8]:
+    """Labels (rows, columns) to the target grid, nearest source pixel; uint8."""
+    shape = (int(mask.shape[0]), int(mask.shape[1]))
+    rows, columns = target_shape(shape, spacing, target)
+    return np.ascontiguousarray(
+        mask[_nearest(rows, shape[0], target[0] / spacing[0])][:, _nearest(columns, shape[1], target[1] / spacing[1])]
+    )
+
+
+def image_to_source(
+    image: npt.NDArray[np.float32], shape: tuple[int, int], spacing: Spacing, target: Spacing
+) -> npt.NDArray[np.float32]:
+    """One channel (rows, columns) on the target grid, such as a logit, linearly to the source grid `shape`; float32."""
+    # With a scale factor instead of a size, OpenCV maps (i + 0.5)·s/t - 0.5, which is our mapping; what it makes
+    # beyond the source's extent is cut off.
+    full = cv2.resize(image, None, fx=target[1] / spacing[1], fy=target[0] / spacing[0], interpolation=cv2.INTER_LINEAR)
+    return np.asarray(full[: shape[0], : shape[1]], dtype=np.float32)
+
+
+def mask_to_source(
+    mask: npt.NDArray[np.uint8], shape: tuple[int, int], spacing: Spacing, target: Spacing
+) -> npt.NDArray[np.uint8]:
+    """Labels on the target grid to the source grid `shape`, nearest target pixel; uint8."""
+    rows = _nearest(shape[0], mask.shape[0], spacing[0] / target[0])
+    columns = _nearest(shape[1], mask.shape[1], spacing[1] / target[1])
+    return np.ascontiguousarray(mask[rows][:, columns])
+
+
+def _positions(count: int, ratio: float) -> npt.NDArray[np.float64]:
+    """Index in the other grid of each of `count` pixel centres; `ratio` is own spacing over the other's."""
+    return (np.arange(count) + 0.5) * ratio - 0.5
+
+
+def _nearest(count: int, other: int, ratio: float) -> npt.NDArray[np.intp]:
+    # floor of position + 0.5, the slack so that a centre on an edge does not depend on the last bit
+    return np.clip(np.floor(_positions(count, ratio) + 0.5 + _SLACK), 0, other - 1).astype(np.intp)
+
+
+def _neighbours(
+    count: int, other: int, ratio: float
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.float32]]:
+    position = np.clip(_positions(count, ratio), 0, other - 1)
+    before = np.floor(position).astype(np.intp)
+    after = np.minimum(before + 1, other - 1)
+    return before, after, (position - before).astype(np.float32)
+
+
+def _mix(
+    a: npt.NDArray[Any], b: npt.NDArray[Any], weight: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float32]:
+    first = a.astype(np.float32)
+    return first + (b.astype(np.float32) - first) * weight

@@ -1,0 +1,1 @@
+"""Writers: masks and pictures to files."""

@@ -1,0 +1,1 @@
+"""Plan templates (JSON), filled in for a data set by `maseg plan`."""

@@ -1,0 +1,1 @@
+"""MasegTrainer and its variants: the folder that nnUNet_extTrainer names."""

@@ -1,1 +1,1 @@
-"""Readers: file to , or a mask."""
+"""Readers: file to `Mammogram`, or a mask."""

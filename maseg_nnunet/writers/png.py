@@ -1,0 +1,103 @@
+"""PNG pictures: masks, the displayed image, previews with the two edges, thumbnails. Not for masks on other grids.
+
+A preview follows the paper's Fig. 3: the background/breast edge is red, the breast/pectoral muscle edge blue.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from maseg_nnunet.errors import OutputError
+from maseg_nnunet.files import write_bytes
+from maseg_nnunet.labels import Label
+
+RED: Final = (255, 0, 0)
+BLUE: Final = (64, 128, 255)
+"""Lighter than pure blue, which can't be told from black on a gray image."""
+
+PREVIEW_LONGEST: Final = 1536
+"""Longer side of a preview in pixels: fits a screen, and keeps a two-pixel line visible."""
+
+THUMBNAIL_LONGEST: Final = 256
+
+
+def write_mask_png(path: Path, mask: npt.NDArray[np.uint8]) -> bool:
+    """Write `mask` (rows, columns) of labels as an 8-bit PNG with the values 0, 1 and 2; tell whether it changed."""
+    return _write(path, mask)
+
+
+def write_displayed(path: Path, displayed: npt.NDArray[np.floating[Any]]) -> bool:
+    """Write the displayed image (rows, columns) in [0, 1] at full size as an 8-bit gray PNG."""
+    return _write(path, to_gray(displayed))
+
+
+def write_preview(path: Path, displayed: npt.NDArray[np.floating[Any]], mask: npt.NDArray[np.uint8]) -> bool:
+    """Write the displayed image with the edges of `mask`, at most PREVIEW_LONGEST pixels on a side, as RGB PNG.
+
+    `displayed`: (rows, columns) in [0, 1]; `mask`: same shape, labels.
+    """
+    _same_shape(displayed, mask)
+    small = shrink(displayed, PREVIEW_LONGEST)
+    size = (small.shape[1], small.shape[0])
+    return _write(path, overlay(small, cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST).astype(np.uint8)))
+
+
+def write_thumbnail(path: Path, displayed: npt.NDArray[np.floating[Any]], longest: int = THUMBNAIL_LONGEST) -> bool:
+    """Write the displayed image (rows, columns) in [0, 1], at most `longest` pixels on a side, as 8-bit gray PNG."""
+    return _write(path, to_gray(shrink(displayed, longest)))
+
+
+def overlay(displayed: npt.NDArray[np.floating[Any]], mask: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """The displayed image (rows, columns) in [0, 1] with the edges of `mask`, as RGB (rows, columns, 3) uint8.
+
+    An edge is two pixels wide, one on either side of it. Where the muscle meets the background, the edge is red as
+    well. The image's own border is no edge. Raises OutputError on different shapes.
+    """
+    _same_shape(displayed, mask)
+    picture = np.repeat(to_gray(displayed)[:, :, None], 3, axis=2)
+    muscle = mask == Label.PECTORAL_MUSCLE
+    background = mask == Label.BACKGROUND
+    picture[_edge(muscle, ~muscle & ~background)] = BLUE
+    picture[_edge(background, ~background)] = RED
+    return picture
+
+
+def to_gray(displayed: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.uint8]:
+    """[0, 1] of any shape to 0-255, rounded; values outside are clamped, NaN is black."""
+    return np.rint(np.nan_to_num(np.clip(displayed, 0.0, 1.0)) * 255).astype(np.uint8)
+
+
+def shrink(image: npt.NDArray[Any], longest: int) -> npt.NDArray[Any]:
+    """`image` (rows, columns), area-averaged so that no side is longer than `longest` pixels; never enlarged."""
+    factor = longest / max(image.shape)
+    if factor >= 1:
+        return image
+    rows, columns = (max(1, round(side * factor)) for side in image.shape)
+    return np.asarray(cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA))
+
+
+def _edge(one: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Pixels of either region within one pixel of the other."""
+    kernel = np.ones((3, 3), np.uint8)
+    near_one, near_other = cv2.dilate(one.view(np.uint8), kernel), cv2.dilate(other.view(np.uint8), kernel)
+    return (near_one > 0) & (near_other > 0) & (one | other)
+
+
+def _same_shape(displayed: npt.NDArray[Any], mask: npt.NDArray[Any]) -> None:
+    if displayed.shape != mask.shape:
+        raise OutputError(f"the mask's shape {mask.shape} is not the image's {displayed.shape}")
+
+
+def _write(path: Path, picture: npt.NDArray[np.uint8]) -> bool:
+    if picture.dtype != np.uint8:
+        raise OutputError(f"{path.name}: a PNG of uint8 was expected, not of {picture.dtype}")
+    # OpenCV's own settings (fast deflate, run lengths) are both the quickest and, for masks, the smallest but one.
+    done, data = cv2.imencode(".png", picture[:, :, ::-1] if picture.ndim == 3 else picture)
+    if not done:
+        raise OutputError(f"{path.name}: the picture of shape {picture.shape} could not be encoded")
+    return write_bytes(path, data.tobytes())

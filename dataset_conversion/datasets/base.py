@@ -1,0 +1,94 @@
+"""What describes a data set, and the layouts that several share. A data set itself is a module beside this one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from maseg_nnunet.mammogram import Intent, Side, View
+
+
+@dataclass(frozen=True)
+class Published:
+    """The paper's Table 1: what a complete copy of the data set holds."""
+
+    images: int
+    women: int
+    raw_images: int = 0
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a public data set's file names and tables say of an image, in place of a header.
+
+    `case` and `woman` are published names. `spacing` is (row, column) in mm; None leaves it to the header.
+    """
+
+    case: str
+    woman: str
+    view: View
+    side: Side
+    intent: Intent
+    spacing: tuple[float, float] | None = None
+    quality: str = ""
+    background_tissue: str = ""
+    abnormality: str = ""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file that a layout offers for conversion; `known` where the layout knows more than the header."""
+
+    path: Path
+    known: Known | None = None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One data set: `key` is what --name takes, `vendor` a key of maseg_nnunet.vendors or None for any."""
+
+    key: str
+    dataset_id: int
+    name: str
+    title: str
+    layout: Callable[[Path], Iterator[Found]]
+    vendor: str | None = None
+    published: Published | None = None
+    licence: str = "as the data set's owner states"
+    reference: str = ""
+
+    @property
+    def folder(self) -> str:
+        """nnU-Net's folder name."""
+        return f"Dataset{self.dataset_id:03d}_{self.name}"
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """Every regular file below `folder`, sorted, each folder once even where links make a loop; no hidden files."""
+    yield from _walk(folder, frozenset())
+
+
+def _walk(folder: Path, above: frozenset[tuple[int, int]]) -> Iterator[Path]:
+    status = folder.stat()
+    identity = (status.st_dev, status.st_ino)
+    if identity in above:
+        return
+    with os.scandir(folder) as entries:
+        ordered = sorted(entries, key=lambda entry: entry.name)
+    for entry in ordered:
+        if entry.name.startswith("."):
+            continue
+        try:
+            if entry.is_dir():
+                yield from _walk(folder / entry.name, above | {identity})
+            elif entry.is_file():
+                yield folder / entry.name
+        except OSError:  # a folder without permission or a link to nowhere: nothing in it can be converted
+            continue
+
+
+def dicom_tree(folder: Path) -> Iterator[Found]:
+    """Any tree of files; which of them are DICOM is found by reading them."""
+    return (Found(path) for path in files_below(folder))

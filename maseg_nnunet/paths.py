@@ -1,0 +1,43 @@
+"""Where nnU-Net's folders are, and how its data sets are found in them. Not for what lies inside a data set."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+from maseg_nnunet.errors import DatasetError, UsageError
+
+RAW: Final = "nnUNet_raw"
+PREPROCESSED: Final = "nnUNet_preprocessed"
+RESULTS: Final = "nnUNet_results"
+EXTERNAL_TRAINER: Final = "nnUNet_extTrainer"
+
+
+def nnunet_folder(variable: str) -> Path:
+    """The folder that the environment variable names. Raises UsageError where it is not set."""
+    value = os.environ.get(variable)
+    if not value:
+        raise UsageError(f"the environment variable {variable} is not set: `maseg env` prints the lines to set it")
+    return Path(value)
+
+
+def dataset_folder(base: Path, dataset_id: int) -> Path:
+    """The one folder DatasetNNN_* of `base`. Raises DatasetError where there is none, or more than one."""
+    found = sorted(path for path in base.glob(f"Dataset{dataset_id:03d}_*") if path.is_dir())
+    if not found:
+        raise DatasetError(f"no Dataset{dataset_id:03d}_* in {base}: convert it with convert_vendor first")
+    if len(found) > 1:
+        names = ", ".join(path.name for path in found)
+        raise DatasetError(f"more than one data set {dataset_id} in {base}: {names}; remove all but one")
+    return found[0]
+
+
+def trainers_folder() -> Path:
+    """The folder of MasegTrainer, which nnUNet_extTrainer must name; found without importing torch."""
+    from importlib.util import find_spec
+
+    spec = find_spec("maseg_nnunet.trainers")
+    if spec is None or not spec.origin:
+        raise UsageError("the package maseg_nnunet.trainers is not installed: pip install maseg-nnunet")
+    return Path(spec.origin).parent

@@ -1,0 +1,287 @@
+"""From two folders of masks to one row of scores a case. Nothing is averaged here, and no case is left out silently.
+
+A prediction that is missing, that belongs to no case, lies on another grid or holds another label is a `Problem`;
+one problem and there are no scores, because an average over fewer cases looks like one over all.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from maseg_nnunet.errors import DatasetError, UsageError
+from maseg_nnunet.evaluation.metrics import score_case
+from maseg_nnunet.labels import Label
+from maseg_nnunet.manifest import SUBSETS, ManifestRow, read_manifest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ENDINGS: Final = (".nii.gz", ".nii", ".png", ".mha", ".nrrd")
+"""Files that count as masks in a folder of predictions; the rest (plans.json, summary.json) is nnU-Net's own."""
+
+MUSCLE_SCORES: Final = ("dice_pectoral", "dice_overall", "hd95_pectoral", "msd_pectoral")
+"""Scores that a reference without a judged muscle (quality exclude) can't give."""
+
+CASE_COLUMNS: Final = (
+    "case", "dataset", "view", "side", "intent", "subset", "vendor", "woman", "quality", "muscle_scored", "flags",
+)  # fmt: skip
+
+_SPACING_TOLERANCE: Final = 1e-3
+
+
+class Fault(str, Enum):
+    """What is wrong with a case; the value is what the user reads."""
+
+    MISSING = "prediction missing"
+    EXTRA = "prediction of no case in this split"
+    REFERENCE_MISSING = "reference missing"
+    UNREADABLE = "mask unreadable"
+    OTHER_GRID = "prediction on another grid"
+    OTHER_LABELS = "another label"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why one case can't be scored."""
+
+    case: str
+    fault: Fault
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.case}: {self.fault.value}" + (f" ({self.detail})" if self.detail else "")
+
+
+class ProblemsError(DatasetError):
+    """Some cases can't be scored, so nothing is averaged; `problems` names each."""
+
+    def __init__(self, problems: list[Problem], cases: int) -> None:
+        counts = Counter(problem.fault.value for problem in problems)
+        listed = ", ".join(f"{fault}: {count}" for fault, count in counts.items())
+        super().__init__(f"{len(problems)} problems in a split of {cases} cases ({listed}): nothing was averaged")
+        self.problems = problems
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One case with its two masks."""
+
+    row: ManifestRow
+    prediction: Path
+    reference: Path
+
+
+def find_dataset(name: str) -> Path:
+    """The folder of a converted data set: a path, an id (506), or a name (Dataset506_MiniMias) below `nnUNet_raw`."""
+    if Path(name).is_dir():
+        return Path(name)
+    raw = os.environ.get("nnUNet_raw", "")  # noqa: SIM112  # nnU-Net's own spelling
+    if not raw:
+        raise UsageError(f"{name} is no folder, and nnUNet_raw is not set: set it to the folder of the data sets")
+    pattern = f"Dataset{int(name):03d}_*" if name.isdecimal() else name
+    found = sorted(path for path in Path(raw).glob(pattern) if path.is_dir())
+    if len(found) != 1:
+        raise DatasetError(f"{len(found)} data sets in {raw} match {name}, one was expected")
+    return found[0]
+
+
+def rows_of_splits(dataset: Path, splits: Collection[str]) -> list[ManifestRow]:
+    """The manifest's rows of the subsets `splits`. Raises UsageError for an unknown subset, DatasetError for none."""
+    if unknown := set(splits) - set(SUBSETS):
+        raise UsageError(f"--split {', '.join(sorted(unknown))} is unknown, there are {', '.join(SUBSETS)}")
+    rows = [row for row in read_manifest(dataset) if row.subset in splits]
+    if not rows:
+        raise DatasetError(f"{dataset} has no case in the split {', '.join(splits)}")
+    return rows
+
+
+def masks_in(folder: Path) -> dict[str, Path]:
+    """Case to file of every mask in `folder`. Raises DatasetError where there is none, or two for one case."""
+    if not folder.is_dir():
+        raise DatasetError(f"{folder} is no folder of masks")
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        ending = next((ending for ending in ENDINGS if path.name.lower().endswith(ending)), None)
+        if ending is None or path.name.startswith("."):
+            continue
+        case = path.name[: -len(ending)]
+        if case in found:
+            raise DatasetError(f"{folder} holds two masks of {case}: {found[case].name} and {path.name}")
+        found[case] = path
+    if not found:
+        raise DatasetError(f"{folder} holds no mask ({', '.join(ENDINGS)})")
+    return found
+
+
+def reference_of(dataset: Path, row: ManifestRow) -> Path:
+    """Where the reference mask of a case lies, whether or not it does.
+
+    The training cases of a combined set lie in the sets they came from; dataset.json says where.
+    """
+    own = dataset / ("labelsTs" if row.subset == "test" else "labelsTr") / f"{row.case}.nii.gz"
+    if own.exists():
+        return own
+    elsewhere = _combined_labels(dataset).get(row.case)
+    return dataset / os.path.expandvars(elsewhere) if elsewhere else own
+
+
+def _combined_labels(dataset: Path) -> dict[str, str]:
+    try:
+        description = json.loads((dataset / "dataset.json").read_text(encoding="utf-8"))
+        return {case: files["label"] for case, files in description.get("dataset", {}).items()}
+    except FileNotFoundError:
+        return {}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DatasetError(f"{dataset / 'dataset.json'} can't be read as nnU-Net's ({error})") from error
+
+
+def pair_up(rows: Iterable[ManifestRow], dataset: Path, predictions: Path) -> tuple[list[Pair], list[Problem]]:
+    """Each case with its prediction and reference, and whatever has no partner."""
+    masks = masks_in(predictions)
+    pairs, problems = [], []
+    for row in sorted(rows):
+        prediction, reference = masks.pop(row.case, None), reference_of(dataset, row)
+        if prediction is None:
+            problems.append(Problem(row.case, Fault.MISSING))
+        elif not reference.is_file():
+            problems.append(Problem(row.case, Fault.REFERENCE_MISSING))
+        else:
+            pairs.append(Pair(row, prediction, reference))
+    problems.extend(Problem(case, Fault.EXTRA) for case in masks)
+    return pairs, problems
+
+
+def read_labels(path: Path) -> tuple[npt.NDArray[Any], tuple[float, float] | None]:
+    """Values (rows, columns) of a mask as they are in the file, and its (row, column) spacing in mm, None for PNG.
+
+    Raises ValueError for a file that is no 2D image.
+    """
+    import SimpleITK as sitk  # noqa: N813
+
+    try:
+        image = sitk.ReadImage(str(path))
+    except RuntimeError as error:
+        raise ValueError("no image that ITK can read") from error
+    values = sitk.GetArrayFromImage(image)
+    while values.ndim > 2 and values.shape[0] == 1:
+        values = values[0]
+    if values.ndim != 2 or image.GetNumberOfComponentsPerPixel() != 1:
+        raise ValueError(f"an array of shape {values.shape}, not one 2D mask")
+    columns, rows = image.GetSpacing()[:2]
+    return values, None if path.suffix.lower() == ".png" else (rows, columns)
+
+
+def score_pair(pair: Pair, merge: Mapping[int, Label] | None = None) -> dict[str, Any] | Problem:
+    """The row of cases.csv for one case. `merge`: what each value of the prediction means, where it is not ours."""
+    case = pair.row.case
+    masks = []
+    for path, what in ((pair.reference, "reference"), (pair.prediction, "prediction")):
+        try:
+            values, spacing = read_labels(path)
+        except ValueError as error:
+            return Problem(case, Fault.UNREADABLE, f"{what}: {error}")
+        mapped = merge_labels(values, merge if what == "prediction" else None)
+        if isinstance(mapped, str):
+            return Problem(case, Fault.OTHER_LABELS, f"{what}: {mapped}")
+        masks.append((mapped, spacing))
+    (reference, grid), (prediction, other) = masks
+    if prediction.shape != reference.shape:
+        return Problem(case, Fault.OTHER_GRID, f"{_size(prediction)} pixels, the reference {_size(reference)}")
+    grid = grid or pair.row.target
+    if other and any(abs(a - b) > _SPACING_TOLERANCE * b for a, b in zip(other, grid, strict=True)):
+        return Problem(case, Fault.OTHER_GRID, f"spacing {_mm(other)}, the reference {_mm(grid)}")
+    described = {name: getattr(pair.row, name, None) for name in CASE_COLUMNS}
+    return {**described, "muscle_scored": True, **asdict(score_case(prediction, reference, grid))}
+
+
+def merge_labels(values: npt.NDArray[Any], merge: Mapping[int, Label] | None) -> npt.NDArray[np.uint8] | str:
+    """`values` (rows, columns) as our labels, uint8; or, in words, the values that are none."""
+    table = dict(merge) if merge is not None else {int(label): label for label in Label}
+    present = np.unique(values)
+    strangers = [value for value in present.tolist() if value not in table]
+    if strangers:
+        return f"{', '.join(f'{value:g}' for value in strangers[:5])}, expected {', '.join(map(str, sorted(table)))}"
+    if merge is None:
+        return np.asarray(values, dtype=np.uint8)
+    wanted = np.array([table[int(value)] for value in present], dtype=np.uint8)
+    return wanted[np.searchsorted(present, values)]
+
+
+def _size(mask: npt.NDArray[Any]) -> str:
+    return f"{mask.shape[0]} x {mask.shape[1]}"
+
+
+def _mm(spacing: tuple[float, float]) -> str:
+    return f"{spacing[0]:.4g} x {spacing[1]:.4g} mm"
+
+
+def score_folder(
+    predictions: Path,
+    dataset: Path,
+    splits: Collection[str] = ("test",),
+    *,
+    include_excluded: bool = False,
+    workers: int = 1,
+    merge: Mapping[int, Label] | None = None,
+) -> pd.DataFrame:
+    """Score every case of `splits`; one row a case, in the manifest's order, columns CASE_COLUMNS and CaseScore's.
+
+    Where the reference's muscle was not judged (quality exclude) the muscle's scores and the overall Dice are NaN,
+    the false positives and negatives None, unless `include_excluded`. Raises ProblemsError that names every case that
+    is missing, extra, on another grid or has other labels.
+    """
+    return score_pairs(
+        rows_of_splits(dataset, splits), dataset, predictions, include_excluded, workers=workers, merge=merge
+    )
+
+
+def score_pairs(
+    rows: list[ManifestRow],
+    dataset: Path,
+    predictions: Path,
+    include_excluded: bool = False,
+    *,
+    workers: int = 1,
+    merge: Mapping[int, Label] | None = None,
+) -> pd.DataFrame:
+    """As `score_folder`, of the cases `rows`."""
+    import pandas as pd
+
+    pairs, problems = pair_up(rows, dataset, predictions)
+    # Threads: reading and the k-d trees release the GIL, and a process would first import SciPy.
+    with ThreadPoolExecutor(max(1, workers)) as pool:
+        results = list(pool.map(lambda pair: score_pair(pair, merge), pairs))
+    problems += [result for result in results if isinstance(result, Problem)]
+    if problems:
+        raise ProblemsError(problems, len(rows))
+    scored = [result for result in results if not isinstance(result, Problem)]
+    if not include_excluded:
+        for pair, result in zip(pairs, scored, strict=True):
+            if not pair.row.is_scored:
+                result.update(_without_muscle())
+    return pd.DataFrame(scored)
+
+
+def _without_muscle() -> dict[str, Any]:
+    """What replaces the muscle's scores of a case whose muscle was not judged."""
+    rates = dict.fromkeys(("false_positive", "false_negative", "large_false_positive"))
+    return {"muscle_scored": False, **dict.fromkeys(MUSCLE_SCORES, math.nan), **rates}
+
+
+def write_cases(path: Path, cases: pd.DataFrame) -> bool:
+    """cases.csv, six decimals, an empty cell where there is no score; tell whether the file changed."""
+    from maseg_nnunet.files import write_text
+
+    return write_text(path, cases.to_csv(index=False, float_format="%.6f", lineterminator="\n"))

@@ -69,7 +69,8 @@ def overlay(displayed: npt.NDArray[np.floating[Any]], mask: npt.NDArray[np.uint8
 
 def to_gray(displayed: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.uint8]:
     """[0, 1] of any shape to 0-255, rounded; values outside are clamped, NaN is black."""
-    return np.rint(np.nan_to_num(np.clip(displayed, 0.0, 1.0)) * 255).astype(np.uint8)
+    gray = np.rint(np.nan_to_num(np.clip(displayed, 0.0, 1.0)) * 255)
+    return np.asarray(gray, dtype=np.uint8)
 
 
 def shrink(image: npt.NDArray[Any], longest: int) -> npt.NDArray[Any]:

@@ -1,0 +1,89 @@
+"""The cases a fold trains and validates on, by woman and never by image. Not how they are drawn: that is conversion.
+
+nnU-Net, where it finds no split or too few folds, draws 80:20 by image, and a woman's other breast then tells the
+answer. Here each of these is an error.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final
+
+from maseg_nnunet.errors import DatasetError
+from maseg_nnunet.files import atomic
+from maseg_nnunet.manifest import MANIFEST, read_manifest
+
+SPLITS: Final = "splits_final.json"
+VOI_LUTS: Final = "voi_luts.json"
+
+_LOGGER = logging.getLogger(__name__)
+
+
+def fetch(folder: Path, raw: Path | None, names: Iterable[str] = (SPLITS, MANIFEST, VOI_LUTS)) -> None:
+    """Copy those of `names` that `folder` (preprocessed) lacks and `raw`, the converted data set, has.
+
+    nnU-Net's own planner does not know these files and leaves them behind.
+    """
+    for name in names:
+        if raw is not None and not (folder / name).exists() and (raw / name).is_file():
+            with atomic(folder / name) as temporary:
+                shutil.copyfile(raw / name, temporary)
+
+
+def read_fold(folder: Path, fold: int) -> tuple[list[str], list[str]]:
+    """Cases to train and to validate on in `fold`, from splits_final.json in `folder`, checked by manifest.csv beside it.
+
+    Raises DatasetError where the file or the fold is missing or empty, where a case or, by the manifest, a woman is on
+    both sides, or where the manifest lacks a case. Without a manifest women can't be checked: a warning says so.
+    """
+    splits = _read_splits(folder / SPLITS)
+    if not 0 <= fold < len(splits):
+        raise DatasetError(
+            f"{folder / SPLITS} has the folds 0 to {len(splits) - 1}, not {fold}; nnU-Net would draw by image here, "
+            "which puts a woman's two breasts on both sides: train a fold that is there"
+        )
+    train, validation = splits[fold]["train"], splits[fold]["val"]
+    if not train or not validation:
+        raise DatasetError(
+            f"fold {fold} of {folder / SPLITS} has {len(train)} training and {len(validation)} validation cases"
+        )
+    if shared := sorted(set(train) & set(validation)):
+        raise DatasetError(f"fold {fold} of {folder / SPLITS} trains and validates on {_some(shared)}: convert again")
+    if not (folder / MANIFEST).is_file():
+        _LOGGER.warning(
+            "no %s in %s: it can't be checked that no woman is on both sides of the split", MANIFEST, folder
+        )
+        return list(train), list(validation)
+    woman = {row.case: row.woman for row in read_manifest(folder / MANIFEST)}
+    if unknown := sorted(case for case in (*train, *validation) if case not in woman):
+        raise DatasetError(
+            f"{folder / MANIFEST} lacks {_some(unknown)}, which fold {fold} names: convert and plan again"
+        )
+    if both := sorted({woman[case] for case in train} & {woman[case] for case in validation}):
+        cases = sorted(case for case in (*train, *validation) if woman[case] in both)
+        raise DatasetError(
+            f"fold {fold} of {folder / SPLITS} has {len(both)} women on both sides, with the cases {_some(cases)}: "
+            "a split must be by woman; convert again"
+        )
+    return list(train), list(validation)
+
+
+def _read_splits(path: Path) -> list[dict[str, Any]]:
+    if not path.is_file():
+        raise DatasetError(f"{path} is missing: run `maseg plan`, which copies it from the converted data set")
+    try:
+        splits = json.loads(path.read_text(encoding="utf-8"))
+        if all(isinstance(split["train"], list) and isinstance(split["val"], list) for split in splits):
+            return list(splits)
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise DatasetError(f"{path} is not a list of folds with the keys train and val: run `maseg plan` again")
+
+
+def _some(names: list[str]) -> str:
+    """The first few of many names."""
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

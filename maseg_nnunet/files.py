@@ -13,10 +13,11 @@ from typing import Any
 
 
 @contextmanager
-def atomic(path: Path) -> Iterator[Path]:
+def atomic(path: Path, mode: int | None = None) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it is renamed to `path`, on any error removed.
 
-    The temporary name keeps the suffixes of `path`, because libraries choose the format by them.
+    The temporary name keeps the suffixes of `path`, because libraries choose the format by them. `mode` is the file's
+    permissions, by default those of any new file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=".tmp-", suffix="".join(path.suffixes[-2:]), dir=path.parent)
@@ -24,17 +25,17 @@ def atomic(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        _umask_mode(temporary)
+        temporary.chmod(_usual_mode() if mode is None else mode)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _umask_mode(path: Path) -> None:
-    """Give `path` the mode an ordinary `open` would have; mkstemp makes it 0600."""
+def _usual_mode() -> int:
+    """The permissions an ordinary `open` would give; mkstemp gives 0600."""
     mask = os.umask(0)
     os.umask(mask)
-    path.chmod(0o666 & ~mask)
+    return 0o666 & ~mask
 
 
 def write_bytes(path: Path, data: bytes) -> bool:

@@ -7,10 +7,9 @@ from typing import Annotated, Final
 
 import typer
 
-from maseg_nnunet.cli.run import run
+from maseg_nnunet.command import run
 
 SUBCOMMANDS: Final = (
-    "demo",
     "env",
     "plan",
     "evaluate",
@@ -23,7 +22,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,
 )
 
 for _name in SUBCOMMANDS:

@@ -1,0 +1,146 @@
+"""One case: read the image and its mask, resample, map to VOI units, write both. Runs in workers.
+
+A case is done when its outcome is in the journal, not when its files are there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from maseg_nnunet.dataset_conversion.scan import Rejected
+from maseg_nnunet.dataset_conversion.selection import Selected
+from maseg_nnunet.errors import Reason, RefusedError
+from maseg_nnunet.mammogram import Flag, Mammogram
+from maseg_nnunet.manifest import ManifestRow
+from maseg_nnunet.resample import image_to_target, mask_to_target
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides the bytes of a converted case.
+
+    `spacing` of the result in mm, 0 keeps the source's grid; `spacing_mm` of sources that state none; `labels` maps a
+    mask's values to ours, None where they are ours; `raw_windows` uses the windows of raw images.
+    """
+
+    spacing: float = 0.4
+    spacing_mm: float | None = None
+    labels: Mapping[int, int] | None = None
+    raw_windows: bool = False
+
+
+@dataclass(frozen=True)
+class ConvertTask:
+    """One case and where it goes; `label` is None for an exam to be predicted."""
+
+    selected: Selected
+    dataset: str
+    settings: Settings
+    image: Path
+    label: Path | None
+    signature: str
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A case that was written: its row of the manifest and its line of voi_luts.json."""
+
+    row: ManifestRow
+    luts: dict[str, Any]
+
+
+def convert_case(task: ConvertTask) -> Converted | Rejected:
+    """Convert one case. Returns why not for bad input; raises OSError where the result can't be written."""
+    scanned = task.selected.scanned
+    try:
+        mammogram = read(task)
+        mask = None if task.label is None else _mask(task, mammogram)
+    except RefusedError as error:
+        return Rejected(scanned.number, error.reason, error.detail, task.selected.case)
+    write(task, mammogram, mask)
+    return Converted(_row(task, mammogram), mammogram.luts.to_json())
+
+
+def read(task: ConvertTask) -> Mammogram:
+    """The image, with what the data set knows in place of what its file does not say.
+
+    Raises RefusedError; of a constant image too, unless it is to be predicted.
+    """
+    from maseg_nnunet.readers import read_mammogram
+
+    known = task.selected.scanned.known
+    given = known.spacing if known is not None and known.spacing is not None else task.settings.spacing_mm
+    mammogram = read_mammogram(
+        task.selected.scanned.path, spacing_mm=given, raw_windows=task.settings.raw_windows
+    )
+    if known is not None:
+        from_data_set = known.spacing is not None
+        mammogram = replace(
+            mammogram,
+            view=known.view,
+            side=known.side,
+            intent=known.intent,
+            spacing_source="data set" if from_data_set else mammogram.spacing_source,
+            flags=tuple(f for f in mammogram.flags if not (from_data_set and f is Flag.SPACING_GIVEN)),
+        )
+    if Flag.CONSTANT in mammogram.flags and task.label is not None:
+        raise RefusedError(Reason.CONSTANT, "every pixel has the same value")
+    return mammogram
+
+
+def _mask(task: ConvertTask, mammogram: Mammogram) -> npt.NDArray[np.uint8]:
+    from maseg_nnunet.readers.masks import read_mask
+
+    path = task.selected.mask
+    if path is None:
+        raise RefusedError(Reason.NO_MASK, "no mask was found")
+    return read_mask(path, mammogram.shape, task.settings.labels)
+
+
+def write(task: ConvertTask, mammogram: Mammogram, mask: npt.NDArray[np.uint8] | None) -> None:
+    """Resample stored values, map them to VOI units (in this order: a look-up table is not linear) and write."""
+    from maseg_nnunet.writers.nifti import write_nifti
+
+    spacing = mammogram.spacing
+    target = (task.settings.spacing,) * 2 if task.settings.spacing else spacing
+    stored = image_to_target(mammogram.pixels, spacing, target) if target != spacing else mammogram.pixels
+    units = mammogram.luts.to_voi_units(stored).astype(np.float32)
+    if mask is not None and task.label is not None:
+        write_nifti(task.label, mask_to_target(mask, spacing, target) if target != spacing else mask, target)
+    write_nifti(task.image, units, target)
+
+
+def _row(task: ConvertTask, mammogram: Mammogram) -> ManifestRow:
+    selected = task.selected
+    known = selected.scanned.known
+    return ManifestRow(
+        case=selected.case,
+        subset=selected.subset,
+        woman=selected.scanned.woman,
+        exam=selected.scanned.exam,
+        view=mammogram.view.value,
+        side=mammogram.side.value,
+        intent=mammogram.intent.value,
+        dataset=task.dataset,
+        vendor=mammogram.vendor,
+        model=mammogram.model,
+        source=selected.scanned.number,
+        sop_class=mammogram.sop_class,
+        twin=selected.twin,
+        spacing_row=mammogram.spacing[0],
+        spacing_column=mammogram.spacing[1],
+        spacing_source=mammogram.spacing_source,
+        rows=mammogram.shape[0],
+        columns=mammogram.shape[1],
+        target_spacing=task.settings.spacing,
+        quality=known.quality if known else "",
+        background_tissue=known.background_tissue if known else "",
+        abnormality=known.abnormality if known else "",
+        flags="; ".join(flag.value for flag in mammogram.flags),
+    )

@@ -1,0 +1,148 @@
+"""The folder of a converted data set in nnU-Net's raw format: its paths, and the files written once all cases are.
+
+`imagesTr/CASE_0000.nii.gz`, `labelsTr/CASE.nii.gz` (train and val), `imagesTs`, `labelsTs` (test), or, for exams to be
+predicted, the images flat. One channel "noNorm", so that nnU-Net leaves VOI units as they are.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Final
+
+from maseg_nnunet.dataset_conversion.datasets.base import Dataset, files_below
+from maseg_nnunet.dataset_conversion.scan import Rejected
+from maseg_nnunet.dataset_conversion.splits import fold
+from maseg_nnunet.files import atomic, write_json, write_text
+from maseg_nnunet.labels import LABELS
+from maseg_nnunet.manifest import MANIFEST, ManifestRow, write_manifest
+
+ENDING: Final = ".nii.gz"
+DATASET_JSON: Final = "dataset.json"
+LUTS: Final = "voi_luts.json"
+SPLITS: Final = "splits_final.json"
+SOURCES: Final = "sources.csv"
+REJECTED: Final = "rejected.csv"
+REPORT: Final = "report.json"
+OURS: Final = "maseg"
+"""The key of dataset.json that holds what this project needs to know."""
+
+
+def image_path(folder: Path, case: str, subset: str) -> Path:
+    """Where the one channel of a case lies."""
+    place = {"predict": folder, "test": folder / "imagesTs"}.get(subset, folder / "imagesTr")
+    return place / f"{case}_0000{ENDING}"
+
+
+def label_path(folder: Path, case: str, subset: str) -> Path | None:
+    """Where the mask of a case lies; None for an exam to be predicted."""
+    if subset == "predict":
+        return None
+    return folder / ("labelsTs" if subset == "test" else "labelsTr") / f"{case}{ENDING}"
+
+
+def dataset_json(
+    rows: Sequence[ManifestRow], *, name: str, title: str, licence: str, reference: str, settings: dict[str, Any]
+) -> dict[str, Any]:
+    """nnU-Net's description of a data set, with our settings under the key `maseg`."""
+    return {
+        "channel_names": {"0": "noNorm"},
+        "labels": dict(LABELS),
+        "numTraining": sum(row.subset in ("train", "val") for row in rows),
+        "file_ending": ENDING,
+        "overwrite_image_reader_writer": "SimpleITKIO",
+        "name": name,
+        "description": title,
+        "licence": licence,
+        "reference": reference,
+        OURS: {"version": metadata.version("maseg-nnunet"), **settings},
+    }
+
+
+def write_descriptions(
+    folder: Path, dataset: Dataset, rows: Sequence[ManifestRow], luts: dict[str, Any], settings: dict[str, Any]
+) -> None:
+    """Everything that describes the cases; dataset.json, by which nnU-Net knows the folder, is the last."""
+    write_json(folder / LUTS, {row.case: luts[row.case] for row in sorted(rows)})
+    write_manifest(folder / MANIFEST, rows)
+    if any(row.subset == "predict" for row in rows) or not rows:
+        return
+    write_json(folder / SPLITS, [fold({row.case: row.subset for row in rows})])
+    description = dataset_json(
+        rows,
+        name=dataset.name,
+        title=dataset.title,
+        licence=dataset.licence,
+        reference=dataset.reference,
+        settings=settings,
+    )
+    write_json(folder / DATASET_JSON, description)
+
+
+def write_sources(folder: Path, sources: Iterable[tuple[int, Path]]) -> None:
+    """sources.csv: the only file with real paths, readable by its owner alone."""
+    path = folder / SOURCES
+    text = _csv(("source", "path"), ((number, source) for number, source in sorted(sources)))
+    data = text.encode("utf-8", "surrogateescape")
+    if path.is_file() and path.read_bytes() == data:
+        return
+    with atomic(path, mode=0o600) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_rejected(folder: Path, rejected: Iterable[Rejected]) -> None:
+    """rejected.csv: source number (see sources.csv), the case where it had a name, reason, detail."""
+    lines = sorted((item.number, item.case, item.reason.value, item.detail) for item in rejected)
+    write_text(folder / REJECTED, _csv(("source", "case", "reason", "detail"), lines))
+
+
+def report(
+    dataset: Dataset, rows: Sequence[ManifestRow], rejected: Sequence[Rejected], counts: dict[str, Any]
+) -> dict[str, Any]:
+    """What was found, beside what a complete copy should have (the paper, Table 1)."""
+    plain = [row for row in rows if row.intent != "raw"]
+    found = {
+        "images": len(plain),
+        "women": len({row.woman for row in rows}),
+        "raw_images": len(rows) - len(plain),
+    }
+    expected = dataset.published
+    return {
+        "dataset": dataset.key,
+        "found": found,
+        "published": None
+        if expected is None
+        else {"images": expected.images, "women": expected.women, "raw_images": expected.raw_images},
+        "subsets": dict(sorted(Counter(row.subset for row in rows).items())),
+        "views": dict(sorted(Counter(row.view or "unknown" for row in rows).items())),
+        "rejected": dict(sorted(Counter(item.reason.value for item in rejected).items())),
+        **counts,
+    }
+
+
+def prune(folder: Path, rows: Iterable[ManifestRow]) -> int:
+    """Delete images and labels of cases that are no longer in the manifest: nnU-Net would train on them."""
+    keep = set()
+    for row in rows:
+        keep.add(image_path(folder, row.case, row.subset))
+        keep.add(label_path(folder, row.case, row.subset))
+    removed = 0
+    for place in ("imagesTr", "labelsTr", "imagesTs", "labelsTs"):
+        if (folder / place).is_dir():
+            for path in list(files_below(folder / place)):
+                if path.name.endswith(ENDING) and path not in keep:
+                    path.unlink()
+                    removed += 1
+    return removed
+
+
+def _csv(header: Sequence[str], lines: Iterable[Sequence[Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(lines)
+    return text.getvalue()

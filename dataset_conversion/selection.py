@@ -1,0 +1,221 @@
+"""What is converted, and under which name: duplicates, vendors, twins, masks, subsets. Decides, reads no pixel."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+from maseg_nnunet.dataset_conversion import splits
+from maseg_nnunet.dataset_conversion.datasets.base import Dataset
+from maseg_nnunet.dataset_conversion.masks import MaskIndex, stem
+from maseg_nnunet.dataset_conversion.scan import Rejected, Scanned
+from maseg_nnunet.errors import DatasetError, Reason, RefusedError
+from maseg_nnunet.mammogram import Flag, Intent
+
+MOST_IMAGES: Final = 36
+"""The most images of one woman in the paper; more than that are women who share a PatientID, perhaps."""
+
+_SPECIAL: Final = {Flag.MAGNIFICATION, Flag.SPOT, Flag.IMPLANT_DISPLACED}
+
+
+@dataclass(frozen=True)
+class Selected:
+    """One case to convert."""
+
+    scanned: Scanned
+    case: str
+    subset: str
+    mask: Path | None = None
+    twin: str = ""
+
+
+@dataclass
+class Selection:
+    """The outcome for every file: selected, rejected, or passed over and counted."""
+
+    cases: list[Selected] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+    not_dicom: int = 0
+    other_vendors: Counter[str] = field(default_factory=Counter)
+    other_intents: int = 0
+    crowded_women: int = 0
+
+
+def select(
+    outcomes: Iterable[Scanned | Rejected],
+    dataset: Dataset,
+    *,
+    intents: frozenset[Intent],
+    masks: MaskIndex | None,
+    root: Path,
+    split_file: Path | None = None,
+) -> Selection:
+    """Decide on every scanned file. Without `masks` all are cases to be predicted, special views included."""
+    selection = Selection()
+    images = _of_this_vendor(outcomes, dataset, selection)
+    images = _without_duplicates(images, selection)
+    if masks is not None:
+        images = _without_special_views(images, selection)
+    twins = _twins(images)
+    named = _named(images, dataset, twins, selection)
+    with_masks = named if masks is None else _with_masks(named, masks, root, selection)
+    _warn_of_crowds(with_masks, selection)
+    subsets = {} if masks is None else _subsets(with_masks, split_file)
+    for item in with_masks:
+        # A film is converted with the processed images: it is one to every part of the paper.
+        if item.scanned.intent in intents or (item.scanned.intent is Intent.FILM and Intent.PROCESSED in intents):
+            selection.cases.append(replace(item, subset=subsets.get(item.scanned.woman, "predict")))
+        else:
+            selection.other_intents += 1
+    return selection
+
+
+def _of_this_vendor(
+    outcomes: Iterable[Scanned | Rejected], dataset: Dataset, selection: Selection
+) -> list[Scanned]:
+    kept = []
+    for outcome in sorted(outcomes, key=lambda o: o.number):
+        if isinstance(outcome, Rejected):
+            if outcome.reason is Reason.NOT_DICOM:
+                selection.not_dicom += 1
+            else:
+                selection.rejected.append(outcome)
+        elif outcome.known is None and dataset.vendor is not None and outcome.vendor != dataset.vendor:
+            selection.other_vendors[outcome.vendor] += 1
+        else:
+            kept.append(outcome)
+    return kept
+
+
+def _without_duplicates(images: list[Scanned], selection: Selection) -> list[Scanned]:
+    first: dict[str, Scanned] = {}
+    for image in images:
+        key = image.uid or f"{image.image}{image.intent.value}"
+        if key in first:
+            detail = f"the same image as source {first[key].number}, which is kept"
+            selection.rejected.append(Rejected(image.number, Reason.DUPLICATE, detail))
+        else:
+            first[key] = image
+    return list(first.values())
+
+
+def _without_special_views(images: list[Scanned], selection: Selection) -> list[Scanned]:
+    kept = []
+    for image in images:
+        special = [flag.value for flag in image.flags if flag in _SPECIAL]
+        if special:
+            detail = f"{', '.join(special)}: not for training"
+            selection.rejected.append(Rejected(image.number, Reason.SPECIAL_VIEW, detail))
+        else:
+            kept.append(image)
+    return kept
+
+
+def _twins(images: Sequence[Scanned]) -> dict[int, int]:
+    """Number of each image's raw or processed partner: by what the processed one was derived from, else by the
+    acquisition where exactly one of each kind has it."""
+    raw_by_uid = {image.uid: image for image in images if image.intent is Intent.RAW and image.uid}
+    by_acquisition: dict[tuple[str, Intent], list[Scanned]] = defaultdict(list)
+    for image in images:
+        if image.acquisition:
+            by_acquisition[image.acquisition, image.intent].append(image)
+    partner: dict[int, int] = {}
+    for image in images:
+        if image.intent is not Intent.PROCESSED:
+            continue
+        sources = [raw_by_uid[uid] for uid in image.derived_from if uid in raw_by_uid]
+        same = by_acquisition.get((image.acquisition, Intent.RAW), []) if image.acquisition else []
+        alone = len(by_acquisition.get((image.acquisition, Intent.PROCESSED), [])) == 1
+        candidates = sources or (same if alone else [])
+        if len(candidates) == 1 and candidates[0].number not in partner:
+            partner[image.number] = candidates[0].number
+            partner[candidates[0].number] = image.number
+    return partner
+
+
+def _named(
+    images: Sequence[Scanned], dataset: Dataset, twins: dict[int, int], selection: Selection
+) -> list[Selected]:
+    by_number = {image.number: image for image in images}
+    names = {image.number: _case(image, by_number.get(twins.get(image.number, 0)), dataset) for image in images}
+    selected, taken = [], set()
+    for image in images:
+        name = names[image.number]
+        if name in taken:
+            detail = "another image has the same name: convert the two in data sets of their own"
+            selection.rejected.append(Rejected(image.number, Reason.DUPLICATE, detail))
+            continue
+        taken.add(name)
+        selected.append(Selected(image, name, "", twin=names.get(twins.get(image.number, 0), "")))
+    return selected
+
+
+def _case(image: Scanned, twin: Scanned | None, dataset: Dataset) -> str:
+    if image.known is not None:
+        return image.known.case
+    suffix = "_raw" if image.intent is Intent.RAW else ""
+    # A raw image bears its processed twin's name, so that the two are found together.
+    hashed = (twin if twin is not None and suffix else image).image[:8]
+    return f"{dataset.key}_{image.woman}_{image.side.value or 'U'}{image.view.value or 'NA'}_{hashed}{suffix}"
+
+
+def _with_masks(named: list[Selected], masks: MaskIndex, root: Path, selection: Selection) -> list[Selected]:
+    found: dict[str, Path] = {}
+    refused: dict[str, RefusedError] = {}
+    for item in named:
+        try:
+            found[item.case] = masks.find(item.scanned, root)
+        except RefusedError as error:
+            refused[item.case] = error
+    kept = []
+    for item in named:
+        mask = found.get(item.case)
+        if mask is None and item.scanned.intent is Intent.RAW:
+            mask = found.get(item.twin)  # no processing moves pixels: the processed image's mask serves (section 2.1.1)
+        if mask is None:
+            error = refused[item.case]
+            selection.rejected.append(Rejected(item.scanned.number, error.reason, error.detail, item.case))
+        else:
+            kept.append(replace(item, mask=mask))
+    return kept
+
+
+def _warn_of_crowds(items: Sequence[Selected], selection: Selection) -> None:
+    images = Counter(item.scanned.woman for item in items if item.scanned.intent is not Intent.RAW)
+    selection.crowded_women = sum(count > MOST_IMAGES for count in images.values())
+
+
+def _subsets(items: Sequence[Selected], split_file: Path | None) -> dict[str, str]:
+    """Subset of each woman: drawn, or as the file says."""
+    if split_file is not None:
+        return _subsets_of_file(items, split_file)
+    counting = [item for item in items if item.scanned.intent is not Intent.RAW] or list(items)
+    images = Counter(item.scanned.woman for item in counting)
+    women = {item.scanned.woman: item.scanned.drawn for item in items}
+    return splits.draw(splits.Woman(name, drawn, images[name]) for name, drawn in women.items())
+
+
+def _subsets_of_file(items: Sequence[Selected], file: Path) -> dict[str, str]:
+    """CSV with the columns image (woman, case, or file name) and subset (train, val, test); every woman in one."""
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as handle:
+            lines = [(row.get("image") or "", row.get("subset") or "") for row in csv.DictReader(handle)]
+    except OSError as error:
+        raise DatasetError(f"the split file {file} can't be read: {error.strerror}") from error
+    wanted = {stem(Path(image.strip())): subset.strip() for image, subset in lines}
+    wrong = sorted(set(wanted.values()) - {"train", "val", "test"})
+    if wrong or not wanted:
+        raise DatasetError(f"{file}: the column subset must say train, val or test, not {', '.join(wrong) or 'nothing'}")
+    chosen: dict[str, set[str]] = defaultdict(set)
+    for item in items:
+        names = (item.scanned.woman, item.case, stem(item.scanned.path))
+        chosen[item.scanned.woman].update(wanted[name] for name in names if name in wanted)
+    absent = sum(not subsets for subsets in chosen.values())
+    torn = sum(len(subsets) > 1 for subsets in chosen.values())
+    if absent or torn:
+        raise DatasetError(f"{file}: {absent} women have no subset and {torn} have several; every woman needs just one")
+    return {woman: subsets.pop() for woman, subsets in chosen.items()}

@@ -19,10 +19,12 @@ from maseg_nnunet.dataset_conversion.masks import index_masks
 from maseg_nnunet.dataset_conversion.names import Pseudonyms, load_key
 from maseg_nnunet.dataset_conversion.scan import Rejected, Scanned
 from maseg_nnunet.dataset_conversion.selection import Selected, Selection, select
+
 from maseg_nnunet.errors import DatasetError, Reason, UsageError
 from maseg_nnunet.files import write_json
 from maseg_nnunet.mammogram import Intent
 from maseg_nnunet.parallel import WorkerLostError, run_tasks
+from maseg_nnunet.paths import REPORT
 
 _SYNC_EVERY: Final = 64
 
@@ -81,7 +83,7 @@ def _check_folder(request: Request, settings: dict[str, Any]) -> None:
     folder = request.folder
     if not folder.exists() or not any(folder.iterdir()):
         return
-    report = folder / nnunet_raw.REPORT
+    report = folder / REPORT
     if not report.is_file() and not (folder / JOURNAL).is_file():
         raise UsageError(f"{folder} holds files that convert_vendor did not write: choose another --output")
     if report.is_file() and not request.overwrite:
@@ -208,7 +210,6 @@ def _describe(
     nnunet_raw.prune(request.folder, rows)
     luts = {outcome.row.case: outcome.luts for outcome in converted}
     nnunet_raw.write_descriptions(request.folder, request.dataset, rows, luts, settings)
-    write_json(request.folder / nnunet_raw.REPORT, report)
+    write_json(request.folder / REPORT, report)
     journal.keep(set(current))
     return report
-

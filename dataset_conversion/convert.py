@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
 from maseg_nnunet.dataset_conversion.scan import Rejected
 from maseg_nnunet.dataset_conversion.selection import Selected
+
 from maseg_nnunet.errors import Reason, RefusedError
 from maseg_nnunet.mammogram import Flag, Mammogram
 from maseg_nnunet.manifest import ManifestRow
@@ -76,9 +76,7 @@ def read(task: ConvertTask) -> Mammogram:
 
     known = task.selected.scanned.known
     given = known.spacing if known is not None and known.spacing is not None else task.settings.spacing_mm
-    mammogram = read_mammogram(
-        task.selected.scanned.path, spacing_mm=given, raw_windows=task.settings.raw_windows
-    )
+    mammogram = read_mammogram(task.selected.scanned.path, spacing_mm=given, raw_windows=task.settings.raw_windows)
     if known is not None:
         from_data_set = known.spacing is not None
         mammogram = replace(

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from maseg_nnunet.dataset_conversion.datasets import REGISTRY
 
 from maseg_nnunet.command import run, usable_cores
-from maseg_nnunet.dataset_conversion.datasets import REGISTRY
 
 if TYPE_CHECKING:
     from maseg_nnunet.dataset_conversion.conversion import Request
@@ -95,6 +95,7 @@ def convert_vendor(
 
     from maseg_nnunet.dataset_conversion.conversion import Request
     from maseg_nnunet.dataset_conversion.convert import Settings
+
     from maseg_nnunet.errors import UsageError
     from maseg_nnunet.mammogram import Intent
     from maseg_nnunet.paths import RAW, nnunet_folder
@@ -114,9 +115,7 @@ def convert_vendor(
         folder=base / dataset.folder if masks is not None else base,
         masks=masks,
         intents=frozenset(intents),
-        settings=Settings(
-            spacing=spacing, spacing_mm=spacing_mm, labels=_label_map(labels), raw_windows=raw_windows
-        ),
+        settings=Settings(spacing=spacing, spacing_mm=spacing_mm, labels=_label_map(labels), raw_windows=raw_windows),
         seed=seed,
         split_file=split_file,
         key_file=key_file,
@@ -146,11 +145,10 @@ def _label_map(text: str | None) -> dict[int, int] | None:
 
 
 def _convert_with_progress(request: Request) -> dict[str, Any]:
+    from maseg_nnunet.dataset_conversion.conversion import convert_dataset
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
     from rich.text import Text
-
-    from maseg_nnunet.dataset_conversion.conversion import convert_dataset
 
     class Rate(ProgressColumn):
         def render(self, task: Any) -> Text:

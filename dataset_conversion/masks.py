@@ -15,6 +15,7 @@ from typing import Final
 from maseg_nnunet.dataset_conversion.datasets.base import files_below
 from maseg_nnunet.dataset_conversion.names import Pseudonyms
 from maseg_nnunet.dataset_conversion.scan import Scanned, uid_name
+
 from maseg_nnunet.errors import DatasetError, Reason, RefusedError
 
 _SUFFIXES: Final = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd", ".png", ".dcm", ".xml")

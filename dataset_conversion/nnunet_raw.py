@@ -12,24 +12,16 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from maseg_nnunet.dataset_conversion.datasets.base import Dataset, files_below
 from maseg_nnunet.dataset_conversion.scan import Rejected
 from maseg_nnunet.dataset_conversion.splits import fold
+
 from maseg_nnunet.files import atomic, write_json, write_text
 from maseg_nnunet.labels import LABELS
 from maseg_nnunet.manifest import MANIFEST, ManifestRow, write_manifest
-
-ENDING: Final = ".nii.gz"
-DATASET_JSON: Final = "dataset.json"
-LUTS: Final = "voi_luts.json"
-SPLITS: Final = "splits_final.json"
-SOURCES: Final = "sources.csv"
-REJECTED: Final = "rejected.csv"
-REPORT: Final = "report.json"
-OURS: Final = "maseg"
-"""The key of dataset.json that holds what this project needs to know."""
+from maseg_nnunet.paths import DATASET_JSON, ENDING, OURS, REJECTED, SOURCES, SPLITS, VOI_LUTS
 
 
 def image_path(folder: Path, case: str, subset: str) -> Path:
@@ -67,7 +59,7 @@ def write_descriptions(
     folder: Path, dataset: Dataset, rows: Sequence[ManifestRow], luts: dict[str, Any], settings: dict[str, Any]
 ) -> None:
     """Everything that describes the cases; dataset.json, by which nnU-Net knows the folder, is the last."""
-    write_json(folder / LUTS, {row.case: luts[row.case] for row in sorted(rows)})
+    write_json(folder / VOI_LUTS, {row.case: luts[row.case] for row in sorted(rows)})
     write_manifest(folder / MANIFEST, rows)
     if any(row.subset == "predict" for row in rows) or not rows:
         return

@@ -13,6 +13,7 @@ from typing import Final
 
 from maseg_nnunet.dataset_conversion.datasets.base import Found, Known
 from maseg_nnunet.dataset_conversion.names import Pseudonyms, drawing_number, is_dummy_patient_id, load_key
+
 from maseg_nnunet.errors import Reason, RefusedError
 from maseg_nnunet.mammogram import Flag, Identity, Intent, Side, View
 

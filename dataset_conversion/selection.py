@@ -13,6 +13,7 @@ from maseg_nnunet.dataset_conversion import splits
 from maseg_nnunet.dataset_conversion.datasets.base import Dataset
 from maseg_nnunet.dataset_conversion.masks import MaskIndex, stem
 from maseg_nnunet.dataset_conversion.scan import Rejected, Scanned
+
 from maseg_nnunet.errors import DatasetError, Reason, RefusedError
 from maseg_nnunet.mammogram import Flag, Intent
 
@@ -74,9 +75,7 @@ def select(
     return selection
 
 
-def _of_this_vendor(
-    outcomes: Iterable[Scanned | Rejected], dataset: Dataset, selection: Selection
-) -> list[Scanned]:
+def _of_this_vendor(outcomes: Iterable[Scanned | Rejected], dataset: Dataset, selection: Selection) -> list[Scanned]:
     kept = []
     for outcome in sorted(outcomes, key=lambda o: o.number):
         if isinstance(outcome, Rejected):
@@ -137,9 +136,7 @@ def _twins(images: Sequence[Scanned]) -> dict[int, int]:
     return partner
 
 
-def _named(
-    images: Sequence[Scanned], dataset: Dataset, twins: dict[int, int], selection: Selection
-) -> list[Selected]:
+def _named(images: Sequence[Scanned], dataset: Dataset, twins: dict[int, int], selection: Selection) -> list[Selected]:
     by_number = {image.number: image for image in images}
     names = {image.number: _case(image, by_number.get(twins.get(image.number, 0)), dataset) for image in images}
     selected, taken = [], set()
@@ -209,7 +206,9 @@ def _subsets_of_file(items: Sequence[Selected], file: Path) -> dict[str, str]:
     wanted = {stem(Path(image.strip())): subset.strip() for image, subset in lines}
     wrong = sorted(set(wanted.values()) - {"train", "val", "test"})
     if wrong or not wanted:
-        raise DatasetError(f"{file}: the column subset must say train, val or test, not {', '.join(wrong) or 'nothing'}")
+        raise DatasetError(
+            f"{file}: the column subset must say train, val or test, not {', '.join(wrong) or 'nothing'}"
+        )
     chosen: dict[str, set[str]] = defaultdict(set)
     for item in items:
         names = (item.scanned.woman, item.case, stem(item.scanned.path))

@@ -22,7 +22,9 @@ def run(app: typer.Typer) -> None:
     debug = DEBUG in sys.argv[1:]
     arguments = [argument for argument in sys.argv[1:] if argument != DEBUG]
     logging.basicConfig(
-        level=logging.DEBUG if debug else logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
+        level=logging.DEBUG if debug else logging.WARNING,
+        format="%(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
     )
     # Libraries log header values (pydicom) and file names: only our own messages pass.
     for name in ("pydicom", "PIL", "matplotlib", "pynetdicom", "highdicom", "distributed"):

@@ -26,7 +26,7 @@ def atomic(path: Path, mode: int | None = None) -> Iterator[Path]:
     try:
         yield temporary
         temporary.chmod(_usual_mode() if mode is None else mode)
-        os.replace(temporary, path)
+        temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -1,4 +1,4 @@
-"""The three labels of every mask in this project. Nothing else: how labels are read from files is `readers/masks.py`."""
+"""The three labels of every mask in this project. How labels are read from files is `readers/masks.py`."""
 
 from __future__ import annotations
 

@@ -92,7 +92,10 @@ def write_manifest(path: Path, rows: Iterable[ManifestRow]) -> bool:
 
 
 def read_manifest(path: Path) -> list[ManifestRow]:
-    """The rows of `path`, or of the manifest in the folder `path`. Raises DatasetError where there is none or it is broken."""
+    """The rows of `path`, or of the manifest in the folder `path`.
+
+    Raises DatasetError where there is none, or it is broken.
+    """
     path = path / MANIFEST if path.is_dir() else path
     if not path.is_file():
         raise DatasetError(f"{path} is missing: convert the data set with convert_vendor, which writes it")
@@ -100,4 +103,6 @@ def read_manifest(path: Path) -> list[ManifestRow]:
         try:
             return [row_from_csv(cells) for cells in csv.DictReader(handle)]
         except (KeyError, ValueError, TypeError) as error:
-            raise DatasetError(f"{path} is not a manifest of this version ({error}): convert the data set again") from error
+            raise DatasetError(
+                f"{path} is not a manifest of this version ({error}): convert the data set again"
+            ) from error

@@ -1,4 +1,7 @@
-"""Where nnU-Net's folders are, and how its data sets are found in them. Not for what lies inside a data set."""
+"""Where nnU-Net's folders are, how data sets are found in them, and what the files of a data set are called.
+
+What the files hold is the business of whoever writes them: `dataset_conversion/nnunet_raw.py`, `manifest.py`.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,19 @@ RAW: Final = "nnUNet_raw"
 PREPROCESSED: Final = "nnUNet_preprocessed"
 RESULTS: Final = "nnUNet_results"
 EXTERNAL_TRAINER: Final = "nnUNet_extTrainer"
+
+ENDING: Final = ".nii.gz"
+DATASET_JSON: Final = "dataset.json"
+SPLITS: Final = "splits_final.json"
+VOI_LUTS: Final = "voi_luts.json"
+FINGERPRINT: Final = "dataset_fingerprint.json"
+SOURCES: Final = "sources.csv"
+REJECTED: Final = "rejected.csv"
+REPORT: Final = "report.json"
+FOLDS: Final = "folds.json"
+
+OURS: Final = "maseg"
+"""The key of dataset.json that holds what this project needs to know of a data set or a model."""
 
 
 def nnunet_folder(variable: str) -> Path:

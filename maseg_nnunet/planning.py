@@ -27,15 +27,21 @@ import numpy as np
 from maseg_nnunet.errors import DatasetError, PlanError
 from maseg_nnunet.files import write_bytes, write_json
 from maseg_nnunet.manifest import MANIFEST
-from maseg_nnunet.paths import PREPROCESSED, RAW, RESULTS, dataset_folder, nnunet_folder
+from maseg_nnunet.paths import (
+    DATASET_JSON,
+    FINGERPRINT,
+    PREPROCESSED,
+    RAW,
+    RESULTS,
+    SPLITS,
+    VOI_LUTS,
+    dataset_folder,
+    nnunet_folder,
+)
 
 logger = logging.getLogger(__name__)
 
 CONFIGURATION: Final = "2d"
-DATASET_JSON: Final = "dataset.json"
-SPLITS: Final = "splits_final.json"
-VOI_LUTS: Final = "voi_luts.json"
-FINGERPRINT: Final = "dataset_fingerprint.json"
 
 _SAMPLES: Final = 1_000_000
 """Gray values that nnU-Net's fingerprint draws; its own 1e8 take gigabytes, for statistics that no plan here uses."""

@@ -23,9 +23,7 @@ _SLACK = 1e-6
 
 def target_shape(shape: tuple[int, int], spacing: Spacing, target: Spacing) -> tuple[int, int]:
     """(rows, columns) of the grid with spacing `target` that covers `shape` at `spacing`."""
-    rows, columns = (
-        max(1, math.ceil(n * s / t - _SLACK)) for n, s, t in zip(shape, spacing, target, strict=True)
-    )
+    rows, columns = (max(1, math.ceil(n * s / t - _SLACK)) for n, s, t in zip(shape, spacing, target, strict=True))
     return rows, columns
 
 
@@ -93,8 +91,6 @@ def _neighbours(
     return before, after, (position - before).astype(np.float32)
 
 
-def _mix(
-    a: npt.NDArray[Any], b: npt.NDArray[Any], weight: npt.NDArray[np.float32]
-) -> npt.NDArray[np.float32]:
+def _mix(a: npt.NDArray[Any], b: npt.NDArray[Any], weight: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     first = a.astype(np.float32)
     return first + (b.astype(np.float32) - first) * weight

@@ -18,17 +18,26 @@ def main(dist: Path, environment: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     top = {name.split("/")[0] for name in names}
     assert {name for name in top if not name.endswith(".dist-info")} == {"maseg_nnunet"}, top
-    for wanted in ("plans/maseg_demo.json", "trainers/maseg_trainer.py", "dataset_conversion/convert_vendor.py", "py.typed"):
+    for wanted in (
+        "plans/maseg_demo.json",
+        "trainers/maseg_trainer.py",
+        "dataset_conversion/convert_vendor.py",
+        "py.typed",
+    ):
         assert f"maseg_nnunet/{wanted}" in names, f"{wanted} is not in the wheel"
 
     config = ConfigParser()
     config.read(SETUP)
-    scripts = [line.split("=")[0].strip() for line in config["options.entry_points"]["console_scripts"].split("\n") if line]
+    scripts = [
+        line.split("=")[0].strip() for line in config["options.entry_points"]["console_scripts"].split("\n") if line
+    ]
     with tempfile.TemporaryDirectory() as elsewhere:
 
         def answer(*command: str) -> str:
             program = str((environment / "bin" / command[0]).absolute())
-            return subprocess.run([program, *command[1:]], cwd=elsewhere, check=True, capture_output=True, text=True).stdout
+            return subprocess.run(
+                [program, *command[1:]], cwd=elsewhere, check=True, capture_output=True, text=True
+            ).stdout
 
         for script in scripts:
             assert "Usage" in answer(script, "--help")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from maseg_nnunet.dataset_conversion.datasets.base import Dataset, Found, Known, Published, files_below
+
 from maseg_nnunet.errors import DatasetError
 from maseg_nnunet.mammogram import Intent, Side, View
 

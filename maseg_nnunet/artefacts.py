@@ -47,18 +47,18 @@ def paste_label(
     sticker = np.zeros(image.shape, np.float32)
     row, column = corner
     box = np.array([[0, 0], [width + 2 * edge, 0], [width + 2 * edge, height + 2 * edge], [0, height + 2 * edge]])
-    cv2.fillPoly(sticker, [np.round(box + (column, row)).astype(np.int32)], 1.0)
+    cv2.fillPoly(sticker, [np.round(box + np.array([column, row])).astype(np.int32)], 1.0)
     letters = _letters(image.shape, text, (round(row + edge), round(column + edge)), height)
     turn = cv2.getRotationMatrix2D((float(column), float(row)), angle, 1.0)
     size = (image.shape[1], image.shape[0])
-    sticker, letters = (cv2.warpAffine(layer, turn, size, flags=cv2.INTER_LINEAR) for layer in (sticker, letters))
-    return _blend(_blend(image, sticker, 0.96, keep), letters * sticker, 0.08, keep)
+    box_cover, ink = (cv2.warpAffine(layer, turn, size, flags=cv2.INTER_LINEAR) for layer in (sticker, letters))
+    return _blend(_blend(image, box_cover, 0.96, keep), ink * box_cover, 0.08, keep)
 
 
 def paste_tape(
     image: Image, *, at_left: bool, width: float, rng: np.random.Generator, keep: Keep | None = None
 ) -> Image:
-    """A bright strip down the left or right edge, at most `width` pixels wide and slightly askew: tape or a film's rim."""
+    """A bright strip down the left or right edge, up to `width` pixels wide, slightly askew: tape or a rim."""
     rows, columns = image.shape
     ends = rng.uniform(0.2, 1.0, 2) * width
     strip = np.array([[0, 0], [ends[0], 0], [ends[1], rows], [0, rows]])
@@ -88,7 +88,7 @@ def fog_background(image: Image, keep: Keep, *, strength: float, rng: np.random.
     knots = rng.uniform(0.4, 1.3, (4, 4)).astype(np.float32)
     veil = cv2.resize(knots, (image.shape[1], image.shape[0]), interpolation=cv2.INTER_CUBIC) * np.float32(strength)
     # Inside, the veil disappears in the breast's own gray: nothing is added where the image is brighter than it.
-    return np.where(keep, np.maximum(image, veil * 0.9), np.maximum(image, veil)).astype(np.float32)
+    return np.asarray(np.where(keep, np.maximum(image, veil * 0.9), np.maximum(image, veil)), dtype=np.float32)
 
 
 def _font(height: float) -> tuple[float, int]:
@@ -101,10 +101,10 @@ def _letters(shape: tuple[int, ...], text: str, corner: tuple[int, int], height:
     scale, thickness = _font(height)
     # putText's origin is the lower left of the letters, (column, row).
     cv2.putText(layer, text, (corner[1], corner[0] + round(height)), _FONT, scale, 255, thickness, cv2.LINE_AA)
-    return (layer / np.float32(255)).astype(np.float32)
+    return np.asarray(layer / np.float32(255), dtype=np.float32)
 
 
 def _blend(image: Image, cover: npt.NDArray[Any], gray: float, keep: Keep | None) -> Image:
     if keep is not None:
         cover = np.where(keep, 0, cover)
-    return (image + (gray - image) * cover).astype(np.float32)
+    return np.asarray(image + (gray - image) * cover, dtype=np.float32)

@@ -10,6 +10,7 @@ import typer
 from maseg_nnunet.command import run
 
 SUBCOMMANDS: Final = (
+    "combine",
     "env",
     "plan",
     "evaluate",

@@ -7,16 +7,26 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from maseg_nnunet.errors import UsageError
+
 if TYPE_CHECKING:
-    import pandas as pd
+    from maseg_nnunet.evaluation.tables import Table
 
 
 def evaluate(
-    predictions: Annotated[Path, typer.Option("-p", "--predictions", help="Folder of predicted masks.")],
     dataset: Annotated[str, typer.Option("-d", "--dataset", help="Data set: id, name, or its folder in nnUNet_raw.")],
-    split: Annotated[list[str], typer.Option(help="Cases to score: test, val or train; may be repeated.")] = ["test"],  # noqa: B006
+    predictions: Annotated[Path | None, typer.Option("-p", "--predictions", help="Folder of predicted masks.")] = None,
+    compare: Annotated[
+        tuple[Path, Path] | None, typer.Option(help="Two folders of masks of the same cases, A and B, instead of -p.")
+    ] = None,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Folder of the report [default: PREDICTIONS/evaluation].")
+        Path | None, typer.Option("-o", "--output", help="Folder of the report [default: a folder among the masks].")
+    ] = None,
+    split: Annotated[list[str], typer.Option(help="Cases to score: test, val or train; may be repeated.")] = ["test"],  # noqa: B006
+    intent: Annotated[list[str], typer.Option(help="Only processed, raw or film images; may be repeated.")] = [],  # noqa: B006
+    labels: Annotated[
+        str | None,
+        typer.Option(help="What the values of -p or of A mean: 0=background,1=pectoral_muscle,2=breast,3=breast."),
     ] = None,
     include_excluded: Annotated[
         bool, typer.Option(help="Also score the muscle where the reference's quality is `exclude`.")
@@ -25,38 +35,51 @@ def evaluate(
 ) -> None:
     """Score predicted masks: Dice, false positives and negatives, boundary distances, per case and per group.
 
-    A prediction that is missing, extra, on another grid or with other labels is named, nothing is averaged, and the
-    exit status is 1.
+    Writes cases.csv, the paper's tables as CSV and Markdown, its tests, and report.html. A prediction that is missing,
+    belongs to no case, lies on another grid or has other labels is named; nothing is averaged then, exit status 1.
 
     Example: maseg evaluate -p predictions -d 506 -o report
     """
-    from maseg_nnunet.evaluation.cases import ProblemsError, find_dataset, score_folder, write_cases
-    from maseg_nnunet.evaluation.tables import summary_table
+    from maseg_nnunet.evaluation.cases import ProblemsError, find_dataset, parse_merge, score_folder, select_rows
+    from maseg_nnunet.evaluation.comparison import write_comparison
+    from maseg_nnunet.evaluation.output import write_evaluation
 
+    merge = parse_merge(labels) if labels else None
+    folder = find_dataset(dataset)
+    rows = select_rows(folder, split, intent)
     try:
-        cases = score_folder(
-            predictions, find_dataset(dataset), split, include_excluded=include_excluded, workers=workers
-        )
+        if compare is not None and predictions is None:
+            report = output or compare[1] / "comparison"
+            shown = write_comparison(
+                report, folder, rows, compare, merge=merge, include_excluded=include_excluded, workers=workers
+            )
+        elif predictions is not None and compare is None:
+            report = output or predictions / "evaluation"
+            cases = score_folder(
+                predictions, folder, rows, merge=merge, include_excluded=include_excluded, workers=workers
+            )
+            shown = write_evaluation(report, cases)
+        else:
+            raise UsageError("give either -p PREDICTIONS or --compare A B")
     except ProblemsError as error:
         for problem in error.problems:
             typer.echo(str(problem), err=True)
         raise
-    report = output or predictions / "evaluation"
-    write_cases(report / "cases.csv", cases)
-    _show(summary_table(cases), f"Dice, {', '.join(split)} split, mean ± standard deviation")
-    if excluded := int((~cases["muscle_scored"]).sum()):
-        typer.echo(f"{excluded} of {len(cases)} cases without muscle and overall scores (quality exclude)")
-    typer.echo(f"Scores of each case: {report / 'cases.csv'}")
+    for table in shown:
+        _show(table)
+    typer.echo(f"Written to {report}")
 
 
-def _show(table: pd.DataFrame, title: str) -> None:
-    """Print a table of texts to the terminal."""
+def _show(table: Table) -> None:
+    """Print a table to the terminal."""
+    from rich import box
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Table as RichTable
 
-    shown = Table(title=title, title_justify="left")
-    for column in table.columns:
-        shown.add_column(column, justify="left" if column == table.columns[0] else "right")
-    for _, row in table.iterrows():
+    shown = RichTable(title=table.title, title_justify="left", box=box.SIMPLE, caption_justify="left")
+    shown.caption = " ".join(table.notes)
+    for position, column in enumerate(table.frame.columns):
+        shown.add_column(column, justify="right" if position else "left")
+    for row in table.frame.itertuples(index=False):
         shown.add_row(*row)
     Console().print(shown)

@@ -10,7 +10,7 @@ import json
 import math
 import os
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from enum import Enum
@@ -22,7 +22,9 @@ import numpy.typing as npt
 
 from maseg_nnunet.errors import DatasetError, UsageError
 from maseg_nnunet.evaluation.metrics import score_case
-from maseg_nnunet.labels import Label
+from maseg_nnunet.files import write_text
+from maseg_nnunet.labels import LABELS, Label
+from maseg_nnunet.mammogram import Intent
 from maseg_nnunet.manifest import SUBSETS, ManifestRow, read_manifest
 
 if TYPE_CHECKING:
@@ -35,7 +37,8 @@ MUSCLE_SCORES: Final = ("dice_pectoral", "dice_overall", "hd95_pectoral", "msd_p
 """Scores that a reference without a judged muscle (quality exclude) can't give."""
 
 CASE_COLUMNS: Final = (
-    "case", "dataset", "view", "side", "intent", "subset", "vendor", "woman", "quality", "muscle_scored", "flags",
+    "case", "dataset", "view", "side", "intent", "subset", "vendor", "woman", "twin", "quality",
+    "muscle_scored", "flags",
 )  # fmt: skip
 
 _SPACING_TOLERANCE: Final = 1e-3
@@ -45,7 +48,7 @@ class Fault(str, Enum):
     """What is wrong with a case; the value is what the user reads."""
 
     MISSING = "prediction missing"
-    EXTRA = "prediction of no case in this split"
+    EXTRA = "prediction of no case of this data set"
     REFERENCE_MISSING = "reference missing"
     UNREADABLE = "mask unreadable"
     OTHER_GRID = "prediction on another grid"
@@ -70,7 +73,7 @@ class ProblemsError(DatasetError):
     def __init__(self, problems: list[Problem], cases: int) -> None:
         counts = Counter(problem.fault.value for problem in problems)
         listed = ", ".join(f"{fault}: {count}" for fault, count in counts.items())
-        super().__init__(f"{len(problems)} problems in a split of {cases} cases ({listed}): nothing was averaged")
+        super().__init__(f"{listed}; nothing was averaged over the {cases} cases")
         self.problems = problems
 
 
@@ -97,14 +100,22 @@ def find_dataset(name: str) -> Path:
     return found[0]
 
 
-def rows_of_splits(dataset: Path, splits: Collection[str]) -> list[ManifestRow]:
-    """The manifest's rows of the subsets `splits`. Raises UsageError for an unknown subset, DatasetError for none."""
-    if unknown := set(splits) - set(SUBSETS):
-        raise UsageError(f"--split {', '.join(sorted(unknown))} is unknown, there are {', '.join(SUBSETS)}")
-    rows = [row for row in read_manifest(dataset) if row.subset in splits]
+def select_rows(dataset: Path, splits: Collection[str] = ("test",), intents: Collection[str] = ()) -> list[ManifestRow]:
+    """The manifest's rows of the subsets `splits` and, where given, of the `intents`.
+
+    Raises UsageError for an unknown name, DatasetError where no row is left.
+    """
+    _check_names("--split", splits, SUBSETS)
+    _check_names("--intent", intents, [intent.value for intent in Intent])
+    rows = [row for row in read_manifest(dataset) if row.subset in splits and (not intents or row.intent in intents)]
     if not rows:
-        raise DatasetError(f"{dataset} has no case in the split {', '.join(splits)}")
+        raise DatasetError(f"{dataset} has no case in the split {', '.join(splits)} {', '.join(intents)}".rstrip())
     return rows
+
+
+def _check_names(option: str, names: Collection[str], allowed: Sequence[str]) -> None:
+    if unknown := set(names) - set(allowed):
+        raise UsageError(f"{option} {', '.join(sorted(unknown))} is unknown, there are {', '.join(allowed)}")
 
 
 def masks_in(folder: Path) -> dict[str, Path]:
@@ -148,8 +159,13 @@ def _combined_labels(dataset: Path) -> dict[str, str]:
 
 
 def pair_up(rows: Iterable[ManifestRow], dataset: Path, predictions: Path) -> tuple[list[Pair], list[Problem]]:
-    """Each case with its prediction and reference, and whatever has no partner."""
+    """Each case with its prediction and reference, and whatever has no partner.
+
+    Predictions of the data set's other cases are left aside: scoring the test cases of a folder that also holds
+    training cases misses nothing.
+    """
     masks = masks_in(predictions)
+    known = {row.case for row in read_manifest(dataset)}
     pairs, problems = [], []
     for row in sorted(rows):
         prediction, reference = masks.pop(row.case, None), reference_of(dataset, row)
@@ -159,7 +175,7 @@ def pair_up(rows: Iterable[ManifestRow], dataset: Path, predictions: Path) -> tu
             problems.append(Problem(row.case, Fault.REFERENCE_MISSING))
         else:
             pairs.append(Pair(row, prediction, reference))
-    problems.extend(Problem(case, Fault.EXTRA) for case in masks)
+    problems.extend(Problem(case, Fault.EXTRA) for case in masks if case not in known)
     return pairs, problems
 
 
@@ -219,6 +235,17 @@ def merge_labels(values: npt.NDArray[Any], merge: Mapping[int, Label] | None) ->
     return wanted[np.searchsorted(present, values)]
 
 
+def parse_merge(text: str) -> dict[int, Label]:
+    """`0=background,1=pectoral_muscle,2=breast,3=breast` as a table. Raises UsageError for anything else."""
+    table: dict[int, Label] = {}
+    for part in text.split(","):
+        value, _, name = (piece.strip() for piece in part.partition("="))
+        if not value.isdecimal() or name not in LABELS or int(value) in table:
+            raise UsageError(f"--labels {part!r}: expected VALUE=NAME once for each value, NAME of {', '.join(LABELS)}")
+        table[int(value)] = Label(LABELS[name])
+    return table
+
+
 def _size(mask: npt.NDArray[Any]) -> str:
     return f"{mask.shape[0]} x {mask.shape[1]}"
 
@@ -230,33 +257,18 @@ def _mm(spacing: tuple[float, float]) -> str:
 def score_folder(
     predictions: Path,
     dataset: Path,
-    splits: Collection[str] = ("test",),
+    rows: Collection[ManifestRow],
     *,
     include_excluded: bool = False,
     workers: int = 1,
     merge: Mapping[int, Label] | None = None,
 ) -> pd.DataFrame:
-    """Score every case of `splits`; one row a case, in the manifest's order, columns CASE_COLUMNS and CaseScore's.
+    """Score the cases `rows` of `dataset`; one row a case, sorted by case, columns CASE_COLUMNS and CaseScore's.
 
     Where the reference's muscle was not judged (quality exclude) the muscle's scores and the overall Dice are NaN,
     the false positives and negatives None, unless `include_excluded`. Raises ProblemsError that names every case that
     is missing, extra, on another grid or has other labels.
     """
-    return score_pairs(
-        rows_of_splits(dataset, splits), dataset, predictions, include_excluded, workers=workers, merge=merge
-    )
-
-
-def score_pairs(
-    rows: list[ManifestRow],
-    dataset: Path,
-    predictions: Path,
-    include_excluded: bool = False,
-    *,
-    workers: int = 1,
-    merge: Mapping[int, Label] | None = None,
-) -> pd.DataFrame:
-    """As `score_folder`, of the cases `rows`."""
     import pandas as pd
 
     pairs, problems = pair_up(rows, dataset, predictions)
@@ -271,7 +283,8 @@ def score_pairs(
         for pair, result in zip(pairs, scored, strict=True):
             if not pair.row.is_scored:
                 result.update(_without_muscle())
-    return pd.DataFrame(scored)
+    cases: pd.DataFrame = pd.DataFrame(scored)
+    return cases
 
 
 def _without_muscle() -> dict[str, Any]:
@@ -282,6 +295,4 @@ def _without_muscle() -> dict[str, Any]:
 
 def write_cases(path: Path, cases: pd.DataFrame) -> bool:
     """cases.csv, six decimals, an empty cell where there is no score; tell whether the file changed."""
-    from maseg_nnunet.files import write_text
-
     return write_text(path, cases.to_csv(index=False, float_format="%.6f", lineterminator="\n"))

@@ -114,8 +114,7 @@ def boundary_distances(
         diagonal = math.hypot(predicted.shape[0] * spacing[0], predicted.shape[1] * spacing[1])
         return diagonal, diagonal
     own, other = _boundary(predicted) * spacing, _boundary(expected) * spacing
-    there, _ = KDTree(other).query(own)
-    back, _ = KDTree(own).query(other)
+    there, back = np.asarray(KDTree(other).query(own)[0]), np.asarray(KDTree(own).query(other)[0])
     hausdorff = max(float(np.percentile(there, 95)), float(np.percentile(back, 95)))
     return hausdorff, float((there.sum() + back.sum()) / (len(there) + len(back)))
 

@@ -1,14 +1,42 @@
-"""Tables of mean ± standard deviation over cases, laid out and rounded as the paper prints them. Not the tests
-between groups (`statistics.py`)."""
+"""Tables 5 to 9 of the paper from scored cases, in its layout and rounding. Not the tests between groups
+(`statistics.py`), not how a table is shown (`report.py`)."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
-from maseg_nnunet.mammogram import View
+from maseg_nnunet.evaluation import published
+from maseg_nnunet.mammogram import Intent, View
 
 if TYPE_CHECKING:
     import pandas as pd
+
+DATASETS: Final = {
+    "hologic": "Hologic",
+    "ims_giotto": "IMS Giotto",
+    "fuji": "Fuji",
+    "ge": "GE",
+    "inbreast": "INbreast",
+    "mini_mias": "Mini-MIAS",
+    "siemens": "Siemens",
+    "planmed": "PlanMed",
+}
+"""Key of a data set to its name in the paper's tables, in their order."""
+
+MEAN_SD: Final = "Mean ± sample standard deviation over images."
+EXCLUDED: Final = "Muscle and overall scores leave out {count} images whose muscle was not judged (quality exclude)."
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """One table as it is printed: every cell a text, the first column names the row. `key` is its file's name."""
+
+    key: str
+    title: str
+    frame: pd.DataFrame
+    notes: tuple[str, ...] = ()
 
 
 def view_group(view: str) -> str:
@@ -16,6 +44,25 @@ def view_group(view: str) -> str:
     if view in (v.value for v in View if v.is_mlo_like):
         return "MLO"
     return "CC" if view in ("CC", "XCCL", "XCCM", "FB") else (view or "unknown")
+
+
+def dataset_name(key: str) -> str:
+    """A data set's name in the tables."""
+    return DATASETS.get(key, key)
+
+
+def with_groups(cases: pd.DataFrame) -> pd.DataFrame:
+    """`cases` with the columns `view_group` and `dataset_name`, in the tables' order of data sets and views."""
+    views, keys = ["MLO", "CC"], list(DATASETS)
+    grouped = cases.assign(view_group=cases["view"].map(view_group), dataset_name=cases["dataset"].map(dataset_name))
+    rank = [
+        grouped["dataset"].map(lambda key: keys.index(key) if key in keys else len(keys)),
+        grouped["view_group"].map(lambda view: views.index(view) if view in views else len(views)),
+    ]
+    ranked = grouped.assign(_dataset=rank[0], _view=rank[1])
+    ordered: pd.DataFrame = ranked.sort_values(["_dataset", "dataset", "_view", "view_group", "case"])
+    without_ranks: pd.DataFrame = ordered.drop(columns=["_dataset", "_view"])
+    return without_ranks
 
 
 def mean_sd(values: pd.Series[float]) -> str:
@@ -27,38 +74,244 @@ def mean_sd(values: pd.Series[float]) -> str:
     return f"{present.mean():.2f} ± {spread}"
 
 
-def dice_table(cases: pd.DataFrame, groups: pd.Series[str], heading: str) -> pd.DataFrame:
-    """n, breast, pectoral with its own n, and overall Dice of each group, in the order in which the groups appear.
+def rate(count: int, total: int) -> str:
+    """`26.9% (25/93)`; an en dash for the percentage of none."""
+    return f"{100 * count / total:.1f}% ({count}/{total})" if total else f"– ({count}/{total})"
 
-    `groups`: the group of each case, same index as `cases`. Columns `heading`, n, Breast, Pectoral (n), Overall: texts.
-    """
+
+def p_text(p: float) -> str:
+    """Three decimals, `<0.001` below, "" for a test that could not be made."""
+    if p != p:
+        return ""
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def signed(value: float) -> str:
+    """Two decimals with a sign, the minus typographical; a negative zero is +0.00."""
+    text = f"{value:+.2f}"
+    return "+0.00" if text == "-0.00" else text.replace("-", "−")
+
+
+def _frame(rows: list[list[str]], columns: list[str]) -> pd.DataFrame:
     import pandas as pd
 
-    rows = []
-    for group in groups.drop_duplicates():
-        rows.append(_dice_row(group, cases[groups == group]))
-    return pd.DataFrame(rows, columns=["group", "n", "Breast", "Pectoral (n)", "Overall"]).rename(
-        columns={"group": heading}
-    )
+    frame: pd.DataFrame = pd.DataFrame(rows, columns=columns)
+    return frame
 
 
-def _dice_row(name: str, cases: pd.DataFrame) -> list[str]:
-    pectoral = mean_sd(cases["dice_pectoral"])
-    with_muscle = int(cases["dice_pectoral"].notna().sum())
+def _dice_cells(cases: pd.DataFrame) -> list[str]:
+    pectoral = cases["dice_pectoral"].dropna()
     return [
-        name,
         str(len(cases)),
         mean_sd(cases["dice_breast"]),
-        f"{pectoral} ({with_muscle})" if pectoral else "(0)",
+        f"{mean_sd(pectoral)} ({len(pectoral)})".strip(),
         mean_sd(cases["dice_overall"]),
     ]
 
 
-def summary_table(cases: pd.DataFrame) -> pd.DataFrame:
-    """Dice of every data set and view and of all cases together; columns Group, n, Breast, Pectoral (n), Overall."""
+_DICE_COLUMNS: Final = ["n", "Breast", "Pectoral (n)", "Overall"]
+
+
+def _notes(cases: pd.DataFrame) -> tuple[str, ...]:
+    excluded = int((~cases["muscle_scored"].astype(bool)).sum())
+    return (MEAN_SD, EXCLUDED.format(count=excluded)) if excluded else (MEAN_SD,)
+
+
+def summary_table(cases: pd.DataFrame) -> Table:
+    """Dice of every data set and view, and of all cases."""
+    grouped = with_groups(cases)
+    rows = [
+        [f"{name} {view}", *_dice_cells(part)]
+        for (name, view), part in grouped.groupby(["dataset_name", "view_group"], sort=False)
+    ]
+    rows.append(["All", *_dice_cells(grouped)])
+    return Table("summary", "Dice of each data set and view", _frame(rows, ["Group", *_DICE_COLUMNS]), _notes(cases))
+
+
+def table5(cases: pd.DataFrame) -> Table:
+    """Dice of the views and of all cases."""
+    grouped = with_groups(cases)
+    order = sorted(grouped["view_group"].unique(), key=lambda view: (view != "MLO", view != "CC", view))
+    rows = [[view, *_dice_cells(grouped[grouped["view_group"] == view])] for view in order]
+    rows.append(["All", *_dice_cells(grouped)])
+    return Table("table5", "Table 5. Dice of the views", _frame(rows, ["View", *_DICE_COLUMNS]), _notes(cases))
+
+
+def table6(cases: pd.DataFrame) -> Table:
+    """How often the muscle is present, missed and invented, and its size in per cent of the breast, by view."""
+    rows = []
+    for view, part in _judged_by_view(cases):
+        present = part[part["reference_pectoral_area"] > 0]
+        absent = part[part["reference_pectoral_area"] == 0]
+        with_breast = present[present["reference_breast_area"] > 0]
+        size = 100 * with_breast["reference_pectoral_area"] / with_breast["reference_breast_area"]
+        rows.append(
+            [
+                view,
+                str(len(part)),
+                rate(len(present), len(part)),
+                _percent(size),
+                rate(int(present["false_negative"].sum()), len(present)),
+                rate(int(absent["false_positive"].sum()), len(absent)),
+            ]
+        )
+    columns = ["View", "n", "Pectoral present", "Pectoral size", "False negatives", "False positives"]
+    notes = ("Size: area of the muscle in per cent of the area of the breast without it, where there is a muscle.",)
+    return Table("table6", "Table 6. Missed and invented pectoral muscles", _frame(rows, columns), notes)
+
+
+def section31(cases: pd.DataFrame) -> Table:
+    """What section 3.1 says in its text: muscle Dice where it was found, false positives above 1 % of the breast."""
+    rows = []
+    for view, part in _judged_by_view(cases):
+        present = part[part["reference_pectoral_area"] > 0]
+        found = present.loc[~present["false_negative"].astype(bool), "dice_pectoral"]
+        absent = part[part["reference_pectoral_area"] == 0]
+        large = rate(int(absent["large_false_positive"].sum()), len(absent))
+        rows.append([view, f"{mean_sd(found)} ({len(found)})".strip(), large])
+    columns = ["View", "Pectoral where found (n)", "False positives above 1 %"]
+    return Table("section31", "Section 3.1. Muscles that were found, and large false positives", _frame(rows, columns))
+
+
+def _percent(values: pd.Series[float]) -> str:
+    if values.empty:
+        return ""
+    return f"{values.mean():.1f}% ± " + (f"{values.std(ddof=1):.1f}%" if len(values) > 1 else "–")
+
+
+def _judged_by_view(cases: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    grouped = with_groups(cases[cases["muscle_scored"].astype(bool)])
+    order = sorted(grouped["view_group"].unique(), key=lambda view: (view != "MLO", view != "CC", view))
+    return [(view, grouped[grouped["view_group"] == view]) for view in order]
+
+
+def table7(cases: pd.DataFrame) -> Table:
+    """Dice of the data sets, of all cases and, where film is among them, of all digital ones."""
+    grouped = with_groups(cases)
+    rows = [[str(name), *_dice_cells(part)] for name, part in grouped.groupby("dataset_name", sort=False)]
+    rows.append(["All", *_dice_cells(grouped)])
+    digital = grouped[grouped["intent"] != Intent.FILM.value]
+    if 0 < len(digital) < len(grouped):
+        rows.append(["All DM", *_dice_cells(digital)])
+    notes = (*_notes(cases), "All DM: digital mammograms, so without digitized film.")
+    return Table("table7", "Table 7. Dice of the data sets", _frame(rows, ["Dataset", *_DICE_COLUMNS]), notes)
+
+
+def distances(cases: pd.DataFrame) -> Table:
+    """Hausdorff 95 and mean surface distance of both classes, in mm, where the reference has the class."""
+    grouped = with_groups(cases)
+    parts = [(str(name), part) for name, part in grouped.groupby("dataset_name", sort=False)]
+    rows = []
+    for name, part in [*parts, ("All", grouped)]:
+        breast = part[part["reference_breast_area"] > 0]
+        muscle = part[(part["reference_pectoral_area"] > 0) & part["muscle_scored"].astype(bool)]
+        scores = [breast["hd95_breast"], breast["msd_breast"], muscle["hd95_pectoral"], muscle["msd_pectoral"]]
+        rows.append([name, *map(mean_sd, scores)])
+    columns = ["Dataset", "Breast HD95", "Breast mean distance", "Pectoral HD95", "Pectoral mean distance"]
+    notes = ("A class that was missed altogether counts with the diagonal of its image.",)
+    return Table("distances", "Boundary distances in mm", _frame(rows, columns), notes)
+
+
+def table8(models: Mapping[str, pd.DataFrame]) -> Table:
+    """Overall Dice of processed (and film) and of raw images of each data set, for each model; `models`: name to cases.
+
+    Two models are the paper's Table 8; one model gives the same table with half the columns.
+    """
+    scored = [with_groups(cases) for cases in models.values()]
+    names = scored[0]["dataset_name"].drop_duplicates().tolist()
+    with_raw = set(scored[0].loc[scored[0]["intent"] == Intent.RAW.value, "dataset_name"])
+    groups = [(name, {name}) for name in names]
+    if len(names) > 1:
+        groups.append(("All", set(names)))
+    if with_raw and len(with_raw) < len(names):
+        groups.append(("Datasets containing processed and raw", with_raw))
+    rows = []
+    for name, members in groups:
+        cells = []
+        for model in scored:
+            part = model[model["dataset_name"].isin(members)]
+            is_raw = part["intent"] == Intent.RAW.value
+            cells.append(mean_sd(part.loc[~is_raw, "dice_overall"]))
+            # The raw images of all data sets together would be those of the few that have some: the last row.
+            cells.append(mean_sd(part.loc[is_raw, "dice_overall"]) if members <= with_raw else "")
+        first = scored[0][scored[0]["dataset_name"].isin(members)]
+        displayed = int((first["intent"] != Intent.RAW.value).sum())
+        rows.append([name, str(displayed or len(first)), *cells])
+    columns = ["Dataset", "n", *(f"{name}: {intent}" for name in models for intent in ("processed", "raw"))]
+    notes = (MEAN_SD, "Processed: with digitized film. n: processed images, raw ones where there are none.")
+    if len(models) == 2:
+        return Table("table8", "Table 8. Overall Dice on processed and raw images", _frame(rows, columns), notes)
+    return Table("intents", "Overall Dice on processed and raw images", _frame(rows, columns), notes)
+
+
+@dataclass(frozen=True, eq=False)
+class LeftOut:
+    """One row of Table 9: a model trained without the data set `dataset` (a key) on `training` images.
+
+    `included`: scored test cases of the other sets. `excluded`: scored training and test cases of this one. `p`: of
+    the unpaired t-test between their overall Dice.
+    """
+
+    dataset: str
+    training: int
+    included: pd.DataFrame
+    excluded: pd.DataFrame
+    p: float
+
+
+BONFERRONI: Final = 0.05 / 8
+
+
+def table9(models: Iterable[LeftOut]) -> Table:
+    """Overall Dice on data sets that were and were not trained on; a star where p < 0.05/8 (section 2.3.3)."""
+    rows = []
+    for model in models:
+        seen, unseen = (part["dice_overall"].dropna() for part in (model.included, model.excluded))
+        star = "*" if model.p < BONFERRONI else ""
+        rows.append(
+            [
+                dataset_name(model.dataset),
+                str(model.training),
+                mean_sd(seen),
+                str(len(seen)),
+                mean_sd(unseen),
+                str(len(unseen)),
+                signed(unseen.mean() - seen.mean()) + star,
+                p_text(model.p),
+            ]
+        )
+    columns = ["Excluded dataset", "Training n", "Included: Dice", "Included: n", "Excluded: Dice", "Excluded: n"]
+    notes = (MEAN_SD, "Included: test sets of the data sets trained on. Excluded: training and test set of the other.",
+             "Star: significant at 0.05/8 = 0.00625.")  # fmt: skip
+    return Table("table9", "Table 9. Vendors left out", _frame(rows, [*columns, "Difference", "p"]), notes)
+
+
+def beside_published(table: Table) -> Table | None:
+    """`table` with the paper's number beside each of ours; None where the paper has no row of it."""
+    theirs: Mapping[str, tuple[str, ...]] = published.TABLES.get(table.key, {})
+    first, *columns = table.frame.columns
+    if not any(name in theirs for name in table.frame[first]):
+        return None
+    rows: list[dict[str, Any]] = []
+    for _, row in table.frame.iterrows():
+        cells = theirs.get(row[first], ("",) * len(columns))
+        both = {first: row[first]}
+        for column, cell in zip(columns, cells, strict=True):
+            both |= {column: row[column], f"{column}, paper": cell}
+        rows.append(both)
     import pandas as pd
 
-    ordered = cases.assign(view_group=cases["view"].map(view_group)).sort_values(["dataset", "view_group", "case"])
-    groups = ordered["dataset"] + " " + ordered["view_group"]
-    everything = pd.Series("All", index=cases.index)
-    return pd.concat([dice_table(ordered, groups, "Group"), dice_table(cases, everything, "Group")], ignore_index=True)
+    notes = (*table.notes, f"Paper: {published.REFERENCE}.")
+    return Table(table.key, table.title, pd.DataFrame(rows), notes)
+
+
+def markdown(table: Table) -> str:
+    """The table as GitHub's Markdown, title above, notes below."""
+    lines = [f"**{table.title}**", "", _line(table.frame.columns)]
+    lines.append("| --- |" + " ---: |" * (len(table.frame.columns) - 1))
+    lines += [_line(row) for row in table.frame.itertuples(index=False)]
+    return "\n".join([*lines, "", *table.notes, ""])
+
+
+def _line(cells: Iterable[Any]) -> str:
+    return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"

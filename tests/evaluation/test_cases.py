@@ -13,7 +13,9 @@ from maseg_nnunet.evaluation.cases import (
     find_dataset,
     masks_in,
     merge_labels,
+    parse_merge,
     score_folder,
+    select_rows,
     write_cases,
 )
 from maseg_nnunet.labels import Label
@@ -37,13 +39,13 @@ def predictions(tmp_path):
 
 def problems_of(predictions, dataset):
     with pytest.raises(ProblemsError) as caught:
-        score_folder(predictions, dataset)
+        score_folder(predictions, dataset, select_rows(dataset))
     assert "nothing was averaged" in str(caught.value)
     return {(problem.case, problem.fault) for problem in caught.value.problems}
 
 
 def test_scores_one_row_a_case(dataset, predictions):
-    cases = score_folder(predictions, dataset, workers=2).set_index("case")
+    cases = score_folder(predictions, dataset, select_rows(dataset), workers=2).set_index("case")
     assert list(cases.index) == ["a", "b", "c"]
     assert cases.loc["a", "dice_overall"] == 1
     assert cases.loc["b", "dice_pectoral"] == 0
@@ -54,13 +56,13 @@ def test_scores_one_row_a_case(dataset, predictions):
 
 
 def test_excluded_on_request(dataset, predictions):
-    cases = score_folder(predictions, dataset, include_excluded=True).set_index("case")
+    cases = score_folder(predictions, dataset, select_rows(dataset), include_excluded=True).set_index("case")
     assert cases.loc["c", "dice_pectoral"] == pytest.approx(2 * 30 / 70)
 
 
 def test_training_cases_from_labels_tr(dataset, predictions, tmp_path):
     write_mask(tmp_path / "train" / "t.nii.gz", mask_with(10, 4))
-    assert list(score_folder(tmp_path / "train", dataset, ["train"])["case"]) == ["t"]
+    assert list(score_folder(tmp_path / "train", dataset, select_rows(dataset, ["train"]))["case"]) == ["t"]
 
 
 def test_combined_set_finds_references_by_dataset_json(dataset, tmp_path):
@@ -70,7 +72,9 @@ def test_combined_set_finds_references_by_dataset_json(dataset, tmp_path):
     label = {"images": [], "label": "../Dataset503_Fuji/labelsTr/t.nii.gz"}
     (combined / "dataset.json").write_text(json.dumps({"dataset": {"t": label}}))
     write_mask(tmp_path / "train" / "t.nii.gz", mask_with(10, 4))
-    assert score_folder(tmp_path / "train", combined, ["train"])["dice_overall"].tolist() == [1.0]
+    assert score_folder(tmp_path / "train", combined, select_rows(combined, ["train"]))["dice_overall"].tolist() == [
+        1.0
+    ]
 
 
 def test_missing_and_extra(dataset, predictions):
@@ -104,9 +108,9 @@ def test_unreadable(dataset, predictions):
 def test_empty_folder(dataset, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DatasetError, match="holds no mask"):
-        score_folder(tmp_path / "empty", dataset)
+        score_folder(tmp_path / "empty", dataset, select_rows(dataset))
     with pytest.raises(DatasetError, match="no folder"):
-        score_folder(tmp_path / "nowhere", dataset)
+        score_folder(tmp_path / "nowhere", dataset, select_rows(dataset))
 
 
 def test_two_files_of_one_case(predictions):
@@ -115,17 +119,26 @@ def test_two_files_of_one_case(predictions):
         masks_in(predictions)
 
 
-def test_unknown_split_and_empty_split(dataset, predictions):
+def test_unknown_split_and_empty_split(dataset):
     with pytest.raises(UsageError, match="tset"):
-        score_folder(predictions, dataset, ["tset"])
+        select_rows(dataset, ["tset"])
+    with pytest.raises(UsageError, match="rwa"):
+        select_rows(dataset, ["test"], ["rwa"])
     with pytest.raises(DatasetError, match="no case"):
-        score_folder(predictions, dataset, ["val"])
+        select_rows(dataset, ["val"])
+    with pytest.raises(DatasetError, match="no case in the split test raw"):
+        select_rows(dataset, ["test"], ["raw"])
+
+
+def test_predictions_of_another_split_are_left_aside(dataset, predictions):
+    write_mask(predictions / "t.nii.gz", mask_with(10, 4))
+    assert list(score_folder(predictions, dataset, select_rows(dataset))["case"]) == ["a", "b", "c"]
 
 
 def test_png_takes_the_references_spacing(dataset, predictions):
     (predictions / "a.nii.gz").unlink()
     write_mask(predictions / "a.png", mask_with(10, 4))
-    assert score_folder(predictions, dataset)["dice_overall"][0] == 1
+    assert score_folder(predictions, dataset, select_rows(dataset))["dice_overall"][0] == 1
 
 
 def test_find_dataset(dataset, monkeypatch):
@@ -141,15 +154,22 @@ def test_find_dataset(dataset, monkeypatch):
 def test_merging_four_classes():
     """Background, muscle, breast of constant and of varying thickness (the paper's section 2.3.4)."""
     values = np.array([[0, 1], [2, 3]], np.int16)
-    merge = {0: Label.BACKGROUND, 1: Label.PECTORAL_MUSCLE, 2: Label.BREAST, 3: Label.BREAST}
+    merge = parse_merge("0=background, 1=pectoral_muscle,2=breast,3=breast")
+    assert merge == {0: Label.BACKGROUND, 1: Label.PECTORAL_MUSCLE, 2: Label.BREAST, 3: Label.BREAST}
     merged = merge_labels(values, merge)
     assert merged.dtype == np.uint8
     assert merged.tolist() == [[0, 2], [1, 1]]
     assert merge_labels(values + 1, merge) == "4, expected 0, 1, 2, 3"
 
 
+@pytest.mark.parametrize("text", ["0", "0=skin", "0=breast,0=background", "x=breast", "-1=breast", ""])
+def test_bad_label_tables(text):
+    with pytest.raises(UsageError, match="--labels"):
+        parse_merge(text)
+
+
 def test_csv_is_stable(dataset, predictions, tmp_path):
-    cases = score_folder(predictions, dataset)
+    cases = score_folder(predictions, dataset, select_rows(dataset))
     assert write_cases(tmp_path / "cases.csv", cases)
     assert not write_cases(tmp_path / "cases.csv", cases)
     header, first, *_ = (tmp_path / "cases.csv").read_text().splitlines()

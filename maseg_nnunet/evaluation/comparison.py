@@ -1,0 +1,71 @@
+"""Two sets of masks of the same cases, as in the paper's sections 2.3.2 (two models) and 2.3.4 (another program)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from maseg_nnunet.evaluation import statistics as tests
+from maseg_nnunet.evaluation.cases import masks_in, score_folder, write_cases
+from maseg_nnunet.evaluation.output import write_tables
+from maseg_nnunet.evaluation.tables import Table, table8
+from maseg_nnunet.labels import Label
+from maseg_nnunet.mammogram import Intent
+from maseg_nnunet.manifest import ManifestRow, read_manifest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def write_comparison(
+    report: Path,
+    dataset: Path,
+    rows: Collection[ManifestRow],
+    folders: tuple[Path, Path],
+    *,
+    merge: Mapping[int, Label] | None = None,
+    include_excluded: bool = False,
+    workers: int = 1,
+) -> list[Table]:
+    """Score `rows` by both `folders` (A, B), write cases_a.csv, cases_b.csv, tables and tests, return the tables.
+
+    `merge` applies to A. Where `rows` are raw images alone and B holds their processed twins too, A on the raw image is
+    also compared with B on its twin (section 2.3.4). Raises as `score_folder`.
+    """
+    a, b = folders
+    first = score_folder(a, dataset, rows, include_excluded=include_excluded, workers=workers, merge=merge)
+    second = score_folder(b, dataset, rows, include_excluded=include_excluded, workers=workers)
+    comparisons = tests.compare_models(first, second)
+    twins = _twins(rows, dataset, b)
+    if twins:
+        processed = score_folder(b, dataset, twins, include_excluded=include_excluded, workers=workers)
+        comparisons += tests.compare_pairs(_join_twins(first, processed), "raw images, B on the processed twin")
+    write_cases(report / "cases_a.csv", first)
+    write_cases(report / "cases_b.csv", second)
+    tables = [table8({_name(a, b): first, _name(b, a): second})]
+    write_tables(report, tables, comparisons)
+    return [*tables, tests.tests_table(comparisons)]
+
+
+def _name(folder: Path, other: Path) -> str:
+    """The folder's name, with its parent's where the other is called the same."""
+    folder, other = folder.resolve(), other.resolve()
+    return folder.name if folder.name != other.name else f"{folder.parent.name}/{folder.name}"
+
+
+def _twins(rows: Collection[ManifestRow], dataset: Path, predictions: Path) -> list[ManifestRow]:
+    """The processed twins of `rows` if all of these are raw, all have one and `predictions` has all of them."""
+    if any(row.intent != Intent.RAW.value for row in rows):
+        return []
+    known, masks = {row.case: row for row in read_manifest(dataset)}, masks_in(predictions)
+    twins = [known[row.twin] for row in rows if row.twin in known and row.twin in masks]
+    return twins if len(twins) == len(rows) else []
+
+
+def _join_twins(raw: pd.DataFrame, processed: pd.DataFrame) -> pd.DataFrame:
+    """Each raw image's scores with those of its twin, which have the suffix `_second`."""
+    columns = list(tests.SCORES.values())
+    twins = processed[["case", *columns]].rename(columns={"case": "twin"})
+    joined: pd.DataFrame = raw.merge(twins, on="twin", suffixes=("", "_second"), validate="1:1")
+    return joined

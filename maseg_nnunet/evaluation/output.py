@@ -1,0 +1,72 @@
+"""What an evaluation leaves in its folder: cases.csv, every table as CSV, tables.md, statistics.csv. The page is
+`report.py`'s."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from maseg_nnunet.evaluation import statistics as tests
+from maseg_nnunet.evaluation.cases import write_cases
+from maseg_nnunet.evaluation.tables import (
+    Table,
+    beside_published,
+    distances,
+    markdown,
+    section31,
+    summary_table,
+    table5,
+    table6,
+    table7,
+    table8,
+)
+from maseg_nnunet.files import write_text
+from maseg_nnunet.mammogram import Intent
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def without_raw(cases: pd.DataFrame) -> pd.DataFrame:
+    """The processed and film images, which the paper's Tables 5 to 7 are of; the raw ones where there are no others."""
+    displayed = cases[cases["intent"] != Intent.RAW.value]
+    return cases if displayed.empty else displayed
+
+
+def tables_of(cases: pd.DataFrame) -> list[Table]:
+    """Tables 5, 6 and 7, section 3.1's figures and the distances; the Dice of raw images where there are some."""
+    displayed = without_raw(cases)
+    tables = [build(displayed) for build in (table5, table6, section31, table7, distances)]
+    if len(displayed) < len(cases):
+        tables.append(table8({"Dice": cases}))
+    return tables
+
+
+def comparisons_of(cases: pd.DataFrame) -> list[tests.Comparison]:
+    """The paper's tests between views and between data sets, on the images of Tables 5 to 7."""
+    displayed = without_raw(cases)
+    return tests.compare_views(displayed) + tests.compare_datasets(displayed)
+
+
+def write_tables(folder: Path, tables: Sequence[Table], comparisons: Sequence[tests.Comparison]) -> None:
+    """Write KEY.csv of each table, tables.md with all of them (the paper's numbers beside ours), and statistics.csv."""
+    import pandas as pd
+
+    for table in tables:
+        write_text(folder / f"{table.key}.csv", table.frame.to_csv(index=False, lineterminator="\n"))
+    shown = [beside_published(table) or table for table in tables]
+    if comparisons:
+        numbers = pd.DataFrame([{**asdict(c), "n": " ".join(map(str, c.n))} for c in comparisons])
+        write_text(folder / "statistics.csv", numbers.to_csv(index=False, lineterminator="\n"))
+        shown.append(tests.tests_table(comparisons))
+    write_text(folder / "tables.md", "\n".join(markdown(table) for table in shown))
+
+
+def write_evaluation(folder: Path, cases: pd.DataFrame) -> list[Table]:
+    """Write everything that scored `cases` give, and return what the terminal shows: the summary and the tests."""
+    comparisons = comparisons_of(cases)
+    write_cases(folder / "cases.csv", cases)
+    write_tables(folder, tables_of(cases), comparisons)
+    return [summary_table(cases)]

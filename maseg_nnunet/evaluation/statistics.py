@@ -1,0 +1,309 @@
+"""Tests between groups of cases: the paper's (section 2.3), and beside each a sound one for several images of a woman.
+
+The paper's t-tests and analysis of variance take every image as independent; images of one woman are not, so their
+p-values are too small. The second opinion resamples women, never images (cluster bootstrap): within each data set as
+many women as it has are drawn with replacement, each with all her images. Intervals and p-values are studentized by
+the bootstrap's standard error and simultaneous over the pairs of one family (the largest |t| of all pairs), the
+bootstrap's counterpart of Tukey's method.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from maseg_nnunet.evaluation import published
+from maseg_nnunet.evaluation.tables import Table, p_text, with_groups
+from maseg_nnunet.mammogram import Intent
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SCORES: Final = {"overall": "dice_overall", "breast": "dice_breast", "pectoral": "dice_pectoral"}
+
+SIGNIFICANCE: Final = 0.05
+
+_DRAWS: Final = 4000
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One comparison of mean scores.
+
+    `difference`: of the means, NaN for an analysis of variance. `statistic` and `p`: of the paper's test, NaN where it
+    can't be made (a group of fewer than two images, or no spread at all). `low`, `high` (95 %) and `p_by_woman`: of
+    the bootstrap by woman.
+    """
+
+    what: str
+    score: str
+    test: str
+    n: tuple[int, ...]
+    women: int
+    difference: float
+    statistic: float
+    p: float
+    low: float
+    high: float
+    p_by_woman: float
+
+
+def unpaired_t(a: npt.ArrayLike, b: npt.ArrayLike) -> tuple[float, float]:
+    """(t, p) of Student's two-sided t-test with equal variances, SciPy's default; NaN where it can't be made."""
+    a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
+    if min(len(a), len(b)) < 2 or (np.ptp(a) == 0 and np.ptp(b) == 0):
+        return math.nan, math.nan
+    with _constant_groups_allowed():
+        result = stats.ttest_ind(a, b)
+    return float(result.statistic), float(result.pvalue)
+
+
+def paired_t(a: npt.ArrayLike, b: npt.ArrayLike) -> tuple[float, float]:
+    """(t, p) of the two-sided paired t-test; NaN where it can't be made, which includes equal differences."""
+    a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
+    if len(a) < 2 or np.ptp(a - b) == 0:
+        return math.nan, math.nan
+    with _constant_groups_allowed():
+        result = stats.ttest_rel(a, b)
+    return float(result.statistic), float(result.pvalue)
+
+
+def anova(groups: Sequence[npt.NDArray[np.float64]]) -> tuple[float, float]:
+    """(F, p) of the one-way analysis of variance; NaN where it can't be made."""
+    if len(groups) < 2 or any(len(group) < 2 for group in groups) or all(np.ptp(group) == 0 for group in groups):
+        return math.nan, math.nan
+    with _constant_groups_allowed():
+        result = stats.f_oneway(*groups)
+    return float(result.statistic), float(result.pvalue)
+
+
+def tukey(groups: Sequence[npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
+    """p of Tukey's honestly significant difference for each pair of groups, (k, k); NaN where it can't be made."""
+    if math.isnan(anova(groups)[1]):
+        return np.full((len(groups), len(groups)), math.nan)
+    with _constant_groups_allowed():
+        return np.asarray(stats.tukey_hsd(*groups).pvalue, dtype=np.float64)
+
+
+@contextmanager
+def _constant_groups_allowed() -> Iterator[None]:
+    """SciPy warns of nearly constant groups, such as a class found perfectly everywhere; the tests still hold."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        yield
+
+
+class WomanBootstrap:
+    """Means of groups of images when women are drawn anew, within their data set.
+
+    `cases`: columns dataset and woman. The draws depend on `seed` and on the women alone, so that every score and every
+    comparison of the same cases sees the same women.
+    """
+
+    def __init__(self, cases: pd.DataFrame, draws: int = _DRAWS, seed: int = 0) -> None:
+        self._woman = cases.groupby(["dataset", "woman"]).ngroup().to_numpy()
+        _, first = np.unique(self._woman, return_index=True)
+        sets = cases["dataset"].to_numpy(dtype=str)[first]
+        rng = np.random.default_rng(seed)
+        self._weights = np.zeros((draws, len(sets)))
+        for dataset in np.unique(sets):
+            members = np.flatnonzero(sets == dataset)
+            self._weights[:, members] = rng.multinomial(len(members), np.full(len(members), 1 / len(members)), draws)
+
+    def means(
+        self, values: npt.NDArray[np.float64], groups: Sequence[npt.NDArray[np.bool_]]
+    ) -> npt.NDArray[np.float64]:
+        """Mean of `values` (n images, NaN left out) in each of `groups` (n booleans) for each draw: (draws, groups).
+
+        NaN where a draw has no image of a group.
+        """
+        present = ~np.isnan(values)
+        count = self._weights.shape[1]
+        sums = [np.bincount(self._woman[g & present], values[g & present], count) for g in groups]
+        numbers = [np.bincount(self._woman[g & present], minlength=count) for g in groups]
+        total = self._weights @ np.array(numbers, dtype=float).T
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.asarray(self._weights @ np.array(sums).T / total, dtype=np.float64)
+
+    def women_in(self, chosen: npt.NDArray[np.bool_]) -> int:
+        """Number of women with an image among `chosen`."""
+        return len(np.unique(self._woman[chosen]))
+
+
+def simultaneous(
+    observed: npt.NDArray[np.float64], drawn: npt.NDArray[np.float64], level: float = 1 - SIGNIFICANCE
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """(low, high, p) of the differences `observed` (m) from their bootstrap draws (draws, m), all m at once.
+
+    Interval: observed ± q · standard error, q the quantile `level` of the largest |t| of all m; p: the share of draws
+    whose largest |t| reaches the observed one's. NaN for a difference that never varies.
+    """
+    error = np.nanstd(drawn, axis=0, ddof=1)
+    varies = error > 1e-12
+    nothing = np.full(len(observed), math.nan)
+    if not varies.any():
+        return nothing, nothing.copy(), nothing.copy()
+    t = np.abs(drawn[:, varies] - observed[varies]) / error[varies]
+    largest = np.nanmax(t[~np.isnan(t).all(axis=1)], axis=1)
+    low, high, p = nothing.copy(), nothing.copy(), nothing.copy()
+    half = float(np.quantile(largest, level)) * error[varies]
+    low[varies], high[varies] = observed[varies] - half, observed[varies] + half
+    reached = np.abs(observed[varies]) / error[varies]
+    p[varies] = [(1 + np.count_nonzero(largest >= value)) / (1 + len(largest)) for value in reached]
+    return low, high, p
+
+
+def compare_groups(cases: pd.DataFrame, groups: pd.Series[str], family: str) -> list[Comparison]:
+    """Mean scores of two or more groups of images; `groups`: the group of each case, in the order of appearance.
+
+    Two groups: the unpaired t-test. More: one-way analysis of variance, named `family`, and Tukey for every pair.
+    """
+    names = groups.drop_duplicates().tolist()
+    if len(names) < 2:
+        return []
+    bootstrap = WomanBootstrap(cases)
+    members = [(groups == name).to_numpy() for name in names]
+    results = []
+    for score, column in SCORES.items():
+        values = cases[column].to_numpy(dtype=float)
+        kept = [(name, member) for name, member in zip(names, members, strict=True) if _count(values, member)]
+        if len(kept) >= 2:
+            results += _compare_score(score, values, kept, bootstrap, family)
+    return results
+
+
+def _count(values: npt.NDArray[np.float64], member: npt.NDArray[np.bool_]) -> int:
+    return int(np.count_nonzero(member & ~np.isnan(values)))
+
+
+def _compare_score(
+    score: str,
+    values: npt.NDArray[np.float64],
+    groups: list[tuple[str, npt.NDArray[np.bool_]]],
+    bootstrap: WomanBootstrap,
+    family: str,
+) -> list[Comparison]:
+    present = ~np.isnan(values)
+    samples = [values[member & present] for _, member in groups]
+    pairs = list(combinations(range(len(groups)), 2))
+    means = np.array([sample.mean() for sample in samples])
+    observed = np.array([means[i] - means[j] for i, j in pairs])
+    drawn = bootstrap.means(values, [member for _, member in groups])
+    low, high, p_woman = simultaneous(observed, np.stack([drawn[:, i] - drawn[:, j] for i, j in pairs], axis=1))
+    sizes = tuple(len(sample) for sample in samples)
+    if len(groups) == 2:
+        tested = [("unpaired t-test", *unpaired_t(*samples))]
+        results = []
+    else:
+        statistic, p = anova(samples)
+        matrix = tukey(samples)
+        tested = [("Tukey", math.nan, float(matrix[i, j])) for i, j in pairs]
+        women = bootstrap.women_in(present)
+        # The smallest simultaneous p of all pairs is the bootstrap's test that all means are equal.
+        together = float(np.nanmin(p_woman)) if not np.isnan(p_woman).all() else math.nan
+        results = [
+            Comparison(
+                family, score, "one-way ANOVA", sizes, women, math.nan, statistic, p, math.nan, math.nan, together
+            )
+        ]
+    for k, (i, j) in enumerate(pairs):
+        (first, member), (second, other) = groups[i], groups[j]
+        women = bootstrap.women_in((member | other) & present)
+        test, statistic, p = tested[k]
+        results.append(
+            Comparison(
+                f"{first} – {second}", score, test, (sizes[i], sizes[j]), women, float(observed[k]), statistic, p,
+                float(low[k]), float(high[k]), float(p_woman[k]),
+            )
+        )  # fmt: skip
+    return results
+
+
+def compare_views(cases: pd.DataFrame) -> list[Comparison]:
+    """MLO against CC: the paper's unpaired t-test (section 2.3.1). Other views are left out."""
+    grouped = with_groups(cases)
+    two = grouped[grouped["view_group"].isin(["MLO", "CC"])].sort_values("view_group", ascending=False)
+    return compare_groups(two, two["view_group"], "All views")
+
+
+def compare_datasets(cases: pd.DataFrame) -> list[Comparison]:
+    """All data sets: one-way ANOVA and Tukey (section 2.3.1); with only two, the unpaired t-test."""
+    grouped = with_groups(cases)
+    return compare_groups(grouped, grouped["dataset_name"], "All datasets")
+
+
+def compare_models(first: pd.DataFrame, second: pd.DataFrame) -> list[Comparison]:
+    """Two models on the same cases: the paired t-test of sections 2.3.2 and 2.3.4, processed (and film) and raw apart.
+
+    Differences are `first` less `second`. Rows of the two frames are joined by their case.
+    """
+    joined = first.merge(second[["case", *SCORES.values()]], on="case", suffixes=("", "_second"), validate="1:1")
+    raw = joined["intent"] == Intent.RAW.value
+    results = []
+    for name, part in (("processed images", joined[~raw]), ("raw images", joined[raw])):
+        if not part.empty:
+            results += compare_pairs(part, name)
+    return results
+
+
+def compare_pairs(joined: pd.DataFrame, what: str) -> list[Comparison]:
+    """The paired t-test of each score and its column with the suffix `_second`."""
+    bootstrap = WomanBootstrap(joined)
+    results = []
+    for score, column in SCORES.items():
+        a, b = joined[column].to_numpy(dtype=float), joined[f"{column}_second"].to_numpy(dtype=float)
+        both = ~np.isnan(a) & ~np.isnan(b)
+        if not both.any():
+            continue
+        observed = np.array([(a - b)[both].mean()])
+        low, high, p_woman = simultaneous(observed, bootstrap.means(a - b, [both]))
+        statistic, p = paired_t(a[both], b[both])
+        results.append(
+            Comparison(
+                what, score, "paired t-test", (int(both.sum()),), bootstrap.women_in(both), float(observed[0]),
+                statistic, p, float(low[0]), float(high[0]), float(p_woman[0]),
+            )
+        )  # fmt: skip
+    return results
+
+
+def tests_table(comparisons: Sequence[Comparison]) -> Table:
+    """The comparisons as texts, the paper's p beside ours where it prints one."""
+    import pandas as pd
+
+    columns = ["Comparison", "Dice", "n", "Women", "Difference", "Test", "Statistic", "p", "p, paper",
+               "95 % interval by woman", "p by woman"]  # fmt: skip
+    rows = [
+        [
+            c.what,
+            c.score,
+            ", ".join(map(str, c.n)),
+            str(c.women),
+            _number(c.difference),
+            c.test,
+            _number(c.statistic, 2),
+            p_text(c.p),
+            published.TESTS.get((c.what, c.score), ""),
+            f"{_number(c.low)} to {_number(c.high)}" if not math.isnan(c.low) else "",
+            p_text(c.p_by_woman),
+        ]
+        for c in comparisons
+    ]
+    notes = (
+        "Test: as in the paper, every image taken as independent.",
+        "By woman: bootstrap that draws women within their data set, all pairs of a family at once.",
+    )
+    return Table("statistics", "Tests between groups", pd.DataFrame(rows, columns=columns), notes)
+
+
+def _number(value: float, decimals: int = 3) -> str:
+    return "" if math.isnan(value) else f"{value:.{decimals}f}".replace("-", "−")

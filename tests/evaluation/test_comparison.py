@@ -1,0 +1,79 @@
+"""Two sets of masks of the same cases: another program's labels merged, raw images against their processed twins."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from maseg_nnunet.evaluation.cases import ProblemsError, parse_merge, select_rows
+from maseg_nnunet.evaluation.comparison import write_comparison
+from tests.evaluation.helpers import make_dataset, mask_with, row, write_mask
+
+WOMEN = 6
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    references = {}
+    for number in range(WOMEN):
+        for suffix, twin, intent in (("", "_raw", "processed"), ("_raw", "", "raw")):
+            name = f"ge{number}"
+            case = row(f"{name}{suffix}", woman=f"w{number}", dataset="ge", intent=intent, twin=f"{name}{twin}")
+            references[case] = mask_with(10, 4)
+    return make_dataset(tmp_path / "Dataset510_All", references)
+
+
+@pytest.fixture
+def folders(tmp_path, dataset):
+    """A: four classes, raw images only, perfect. B: ours, raw and processed, some columns of muscle missing."""
+    four = {0: 0, 2: 1}
+    for number in range(WOMEN):
+        reference = mask_with(10, 4)
+        other = np.vectorize(lambda value: four.get(value, 2))(reference).astype(np.uint8)
+        other[:5][other[:5] == 2] = 3
+        write_mask(tmp_path / "other" / f"ge{number}_raw.nii.gz", other)
+        write_mask(tmp_path / "ours" / f"ge{number}_raw.nii.gz", mask_with(10, 2 - number % 2))
+        write_mask(tmp_path / "ours" / f"ge{number}.nii.gz", mask_with(10, 3 - number % 2))
+    return tmp_path / "other", tmp_path / "ours"
+
+
+FOUR = "0=background,1=pectoral_muscle,2=breast,3=breast"
+
+
+def test_another_program_on_raw_images(dataset, folders, tmp_path):
+    rows = select_rows(dataset, ["test"], ["raw"])
+    table, tested = write_comparison(tmp_path / "report", dataset, rows, folders, merge=parse_merge(FOUR))
+    # Reference: 100 breast pixels, 40 muscle pixels. Two columns of four: muscle Dice 2·20/60 = 2/3, overall
+    # (100 + 40·2/3)/140 = .905; one column: 2·10/50 = .4, overall (100 + 16)/140 = .829; half of the cases each.
+    assert table.frame.iloc[0].tolist() == ["GE", "6", "", "1.00 ± 0.00", "", "0.87 ± 0.04"]
+    overall = tested.frame[tested.frame["Dice"] == "overall"].set_index("Comparison")
+    assert list(overall.index) == ["raw images", "raw images, B on the processed twin"]
+    assert overall.loc["raw images", "Difference"] == f"{1 - (0.9047619 + 0.8285714) / 2:.3f}"
+    # Three columns of four: muscle Dice 2·30/70 = 6/7, overall .959; two: .905.
+    assert overall.loc["raw images, B on the processed twin", "Difference"] == f"{1 - (0.9591837 + 0.9047619) / 2:.3f}"
+    assert overall.loc["raw images", "Women"] == "6"
+    assert pd.read_csv(tmp_path / "report" / "cases_a.csv")["dice_overall"].tolist() == [1.0] * 6
+    assert (tmp_path / "report" / "table8.csv").is_file()
+    assert "Table 8" in (tmp_path / "report" / "tables.md").read_text()
+
+
+def test_two_models_on_processed_and_raw(dataset, folders, tmp_path):
+    rows = select_rows(dataset)
+    ours = folders[1]
+    _, tested = write_comparison(tmp_path / "report", dataset, rows, (ours, ours))
+    assert tested.frame["Comparison"].unique().tolist() == ["processed images", "raw images"]
+    assert set(tested.frame["Difference"]) == {"0.000"}
+    assert set(tested.frame["p"]) == {""}
+
+
+def test_a_case_missing_in_one_folder(dataset, folders, tmp_path):
+    (folders[0] / "ge3_raw.nii.gz").unlink()
+    with pytest.raises(ProblemsError, match="prediction missing: 1"):
+        write_comparison(
+            tmp_path / "report", dataset, select_rows(dataset, ["test"], ["raw"]), folders, merge=parse_merge(FOUR)
+        )
+    assert not (tmp_path / "report").exists()
+
+
+def test_labels_that_were_not_merged(dataset, folders, tmp_path):
+    with pytest.raises(ProblemsError, match="another label: 6"):
+        write_comparison(tmp_path / "report", dataset, select_rows(dataset, ["test"], ["raw"]), folders)

@@ -1,0 +1,132 @@
+"""Conversion against plain decoding, both sides in one run.
+
+    python benchmarks/conversion.py ../shared/data/dicom [--files 400]
+
+Prints, for a compressed file, the time of its whole conversion (read, decode, resample, VOI units, write) beside the
+time pydicom takes to decode it with python-gdcm alone (pip install python-gdcm); for an uncompressed one beside the
+time of reading its pixels; then images per second with one worker and with two, and the peak memory of a worker.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pydicom
+from pydicom.pixels import get_decoder
+from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+from maseg_nnunet.dataset_conversion.conversion import Request, convert_dataset
+from maseg_nnunet.dataset_conversion.convert import ConvertTask, Settings, convert_case
+from maseg_nnunet.dataset_conversion.datasets import REGISTRY
+from maseg_nnunet.dataset_conversion.scan import Scanned
+from maseg_nnunet.dataset_conversion.selection import Selected
+from maseg_nnunet.mammogram import Intent, Side, View
+from maseg_nnunet.parallel import run_tasks
+
+COMPRESSED = ("GE_SIGMOID_3LUT_RMLO.dcm", "Hologic_Selenia_LCC.dcm")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="folder of the real DICOM files")
+    parser.add_argument("--files", type=int, default=400)
+    parser.add_argument("--repeats", type=int, default=9)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        for name in COMPRESSED:
+            compressed(options.folder / name, Path(scratch), options.repeats)
+        uncompressed(options.folder / COMPRESSED[0], Path(scratch), options.repeats)
+        throughput(options.folder / COMPRESSED[0], Path(scratch), options.files)
+
+
+def interleaved(first: Callable[[], object], second: Callable[[], object], repeats: int) -> tuple[float, float]:
+    """Median seconds of each, run in turn so that both see the same machine."""
+    first(), second()
+    times: list[list[float]] = [[], []]
+    for _ in range(repeats):
+        for kept, function in zip(times, (first, second), strict=True):
+            start = time.perf_counter()
+            function()
+            kept.append(time.perf_counter() - start)
+    return statistics.median(times[0]), statistics.median(times[1])
+
+
+def task(path: Path, scratch: Path) -> ConvertTask:
+    scanned = Scanned(1, path, None, "w", 0, "e", "i", View.UNKNOWN, Side.UNKNOWN, Intent.PROCESSED, "")
+    selected = Selected(scanned, "case", "predict")
+    return ConvertTask(selected, "dicom", Settings(), scratch / "case_0000.nii.gz", None, "")
+
+
+def conversion(path: Path, scratch: Path) -> Callable[[], object]:
+    def run() -> object:
+        (scratch / "case_0000.nii.gz").unlink(missing_ok=True)
+        return convert_case(task(path, scratch))
+
+    return run
+
+
+def compressed(path: Path, scratch: Path, repeats: int) -> None:
+    decoder = get_decoder(pydicom.dcmread(path, stop_before_pixels=True).file_meta.TransferSyntaxUID)
+    if "gdcm" not in decoder.available_plugins:
+        sys.exit("python-gdcm is missing: pip install python-gdcm")
+
+    def decode() -> object:
+        return decoder.as_array(pydicom.dcmread(path), decoding_plugin="gdcm")
+
+    ours, gdcm = interleaved(conversion(path, scratch), decode, repeats)
+    print(f"{path.name}: converted in {ours:.3f} s, decoded by python-gdcm in {gdcm:.3f} s: ratio {ours / gdcm:.2f}")
+
+
+def uncompressed(path: Path, scratch: Path, repeats: int) -> None:
+    dataset = pydicom.dcmread(path)
+    dataset.decompress()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    plain = scratch / "plain.dcm"
+    dataset.save_as(plain)
+
+    def read() -> object:
+        return np.array(pydicom.dcmread(plain).pixel_array)
+
+    ours, reading = interleaved(conversion(plain, scratch), read, repeats)
+    print(f"uncompressed: converted in {ours:.3f} s, pixels read in {reading:.3f} s: ratio {ours / reading:.2f}")
+
+
+def throughput(path: Path, scratch: Path, count: int) -> None:
+    source = scratch / "exams"
+    source.mkdir()
+    dataset = pydicom.dcmread(path)
+    for number in range(count):
+        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+        dataset.PatientID = f"P{number}"
+        dataset.save_as(source / f"{number}.dcm")
+    request = Request(REGISTRY["dicom"], source, scratch / "out1", key_file=key(scratch))
+    rates = {}
+    for workers in (1, 2):
+        start = time.perf_counter()
+        report = convert_dataset(replace(request, folder=scratch / f"out{workers}", workers=workers))
+        rates[workers] = count / (time.perf_counter() - start)
+        assert report["found"]["images"] == count, report
+    print(f"{count} files: {rates[1]:.1f} images/s with one worker, {rates[2]:.1f} with two: {rates[2] / rates[1]:.2f}x")
+    tasks = [task(path, scratch / str(n)) for n in range(4)]
+    list(run_tasks(convert_case, tasks, workers=2))
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    print(f"peak memory of a worker: {peak:.0f} MiB")
+
+
+def key(scratch: Path) -> Path:
+    file = scratch / "key"
+    file.write_bytes(bytes(32))
+    return file
+
+
+if __name__ == "__main__":
+    main()

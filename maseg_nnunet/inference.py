@@ -1,0 +1,246 @@
+"""From one mammogram to its mask: the model run on the whole image, the result on the source's own grid.
+
+The way there is the one that `convert_vendor` and nnU-Net take together, so that both routes give the same masks:
+stored values to the grid of converted images, to VOI units, to the plan's grid (nnU-Net stretches the image to whole
+pixels), through the network. nnU-Net's tiles, its mirroring and its cropping of black margins are not copied: the
+network sees the whole image once, padded with black to a multiple of its strides.
+
+On the way back logits are interpolated linearly to the source's pixel centres and compared there, so an edge is as
+smooth as the source's grid allows. Reading files is `readers/`, many files at once `pipeline.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
+from typing import Any, Final, Literal, overload
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from maseg_nnunet.errors import UsageError
+from maseg_nnunet.labels import LABELS, Label
+from maseg_nnunet.mammogram import Flag, Intent, Mammogram
+from maseg_nnunet.model_folder import Model, find_model, load_model
+from maseg_nnunet.postprocess import keep_largest as keep_largest_components
+from maseg_nnunet.precision import autocast, channels_last
+from maseg_nnunet.resample import Spacing, image_to_source, image_to_target
+from maseg_nnunet.voi import CaseLuts, full_range
+
+Mask = npt.NDArray[np.uint8]
+Image = npt.NDArray[np.float32]
+
+SPACING_LIMITS: Final = (0.02, 1.0)
+"""mm; outside it, a spacing is a mistake."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """One image on the plan's grid, and the way back.
+
+    `image`: (rows, columns) float32 in VOI units, None where nothing can be seen in it; `shape` and `spacing` (row,
+    column, mm) of the source; `pitch`: (row, column) mm of the plan's grid as nnU-Net stretched it. The outer corner of
+    the first pixel is common to both grids.
+    """
+
+    image: Image | None
+    shape: tuple[int, int]
+    spacing: Spacing
+    pitch: Spacing
+
+
+class Segmenter:
+    """A model, loaded once, that segments any number of mammograms; may be used by several threads at once.
+
+    `model`: a model folder or ZIP; by default the one in the package, else $MASEG_MODEL. `device`: "auto" (a GPU where
+    there is one), "cpu", "cuda", "cuda:1", "mps". `tta`: average with the left-right mirrored image. `keep_largest`:
+    clean the mask up, as `postprocess.py` describes. Raises ModelError for a model that can't be used, UsageError for a
+    device that is not there.
+    """
+
+    def __init__(
+        self,
+        model: str | PathLike[str] | None = None,
+        device: str = "auto",
+        *,
+        tta: bool = False,
+        keep_largest: bool = True,
+    ) -> None:
+        self.device = _device(device)
+        self.model: Model = load_model(find_model(None if model is None else Path(model)))
+        self.tta = tta
+        self.keep_largest = keep_largest
+        self._network = channels_last(self.model.network, self.device)
+
+    @overload
+    def predict(
+        self,
+        image: str | PathLike[str] | Mammogram | npt.NDArray[Any],
+        spacing: float | Spacing | None = None,
+        probabilities: Literal[False] = False,
+    ) -> Mask: ...
+
+    @overload
+    def predict(
+        self,
+        image: str | PathLike[str] | Mammogram | npt.NDArray[Any],
+        spacing: float | Spacing | None = None,
+        *,
+        probabilities: Literal[True],
+    ) -> tuple[Mask, Image]: ...
+
+    def predict(
+        self,
+        image: str | PathLike[str] | Mammogram | npt.NDArray[Any],
+        spacing: float | Spacing | None = None,
+        probabilities: bool = False,
+    ) -> Mask | tuple[Mask, Image]:
+        """Labels (rows, columns) uint8 on the source's own grid: 0 background, 1 breast, 2 pectoral muscle.
+
+        `image`: a file that `read_mammogram` takes, what it returns, or an array (rows, columns) of gray values, bright
+        where the breast is dense, shown over their full range. `spacing`: one number or (row, column), in mm; needed
+        for an array and for a file that tells none.
+
+        `probabilities=True` returns (mask, softmax): (3, rows, columns) float32, summing to 1 over the labels; the mask
+        is then still cleaned up unless `keep_largest` is off.
+
+        Raises RefusedError for a file that can't be used, UsageError for an array that is no image.
+        """
+        mammogram = _mammogram(image, spacing)
+        prepared = self.prepare(mammogram)
+        logits = self.logits([prepared])[0]
+        mask = self.mask(prepared, logits)
+        return (mask, softmax(prepared, logits)) if probabilities else mask
+
+    def prepare(self, mammogram: Mammogram) -> Prepared:
+        """The image as the network is to see it."""
+        model = self.model
+        luts = mammogram.luts if model.inversion else replace(mammogram.luts, inverted=False)
+        target = model.target_spacing or mammogram.spacing
+        stored = image_to_target(mammogram.pixels, mammogram.spacing, target)
+        size, pitch = plan_grid((stored.shape[0], stored.shape[1]), target, model.spacing)
+        nothing = Prepared(None, mammogram.shape, mammogram.spacing, pitch)
+        if Flag.CONSTANT in mammogram.flags or stored.min() == stored.max():
+            return nothing
+        units = luts.to_voi_units(stored).astype(np.float32)
+        seen = np.clip(units, 0, 1)
+        darkest, brightest = float(seen.min()), float(seen.max())
+        if darkest == brightest:
+            return nothing
+        if model.min_max:
+            units = (seen - darkest) / np.float32(brightest - darkest)
+        return replace(nothing, image=_to_size(units, size, model.order))
+
+    def logits(self, batch: Sequence[Prepared]) -> list[Image]:
+        """Logits (3, rows, columns) on the plan's grid of images of one size; of an image with nothing in it, too."""
+        images = [prepared.image for prepared in batch]
+        if all(image is None for image in images):
+            return [_background()] * len(images)
+        stacked = np.stack([image for image in images if image is not None])
+        rows, columns = stacked.shape[1:]
+        padding = [(0, -side % divisor) for side, divisor in zip((rows, columns), self.model.divisor, strict=True)]
+        padded = np.pad(stacked, [(0, 0), *padding])[:, None]
+        with torch.inference_mode():
+            batched = torch.from_numpy(padded).to(self.device)
+            output = self._forward(batched)
+            if self.tta:
+                output = (output + self._forward(batched.flip(3)).flip(3)) / 2
+            found = iter(output[:, :, :rows, :columns].cpu().numpy())
+        return [_background() if image is None else next(found) for image in images]
+
+    def mask(self, prepared: Prepared, logits: Image) -> Mask:
+        """Labels on the source's grid of what `logits` gave for `prepared`."""
+        if prepared.image is None:
+            return np.zeros(prepared.shape, dtype=np.uint8)
+        mask = compare(prepared, logits)
+        return keep_largest_components(mask) if self.keep_largest else mask
+
+    def _forward(self, images: torch.Tensor) -> torch.Tensor:
+        with autocast(self.device):
+            logits: torch.Tensor = self._network(images)
+        return logits.float()
+
+
+def plan_grid(shape: tuple[int, int], target: Spacing, plan: Spacing) -> tuple[tuple[int, int], Spacing]:
+    """Size that nnU-Net gives a converted image of `shape` at `target` mm in a plan of `plan` mm, and the real pitch.
+
+    nnU-Net rounds the size to whole pixels and stretches the image to it, so the pitch differs a little from the plan's
+    spacing. It reads the spacing from a NIfTI header, where it is a float32: that decides how a half is rounded.
+    """
+    sizes = [max(1, round(float(np.float32(t)) / p * n)) for n, t, p in zip(shape, target, plan, strict=True)]
+    pitches = [t * n / size for n, t, size in zip(shape, target, sizes, strict=True)]
+    return (sizes[0], sizes[1]), (pitches[0], pitches[1])
+
+
+def compare(prepared: Prepared, logits: Image) -> Mask:
+    """The label with the largest logit at each pixel centre of the source, (rows, columns) uint8."""
+    # Interpolation is linear, so differences of logits can be interpolated as well, and they are one channel fewer.
+    breast, muscle = (_upsampled(prepared, logits[label] - logits[Label.BACKGROUND]) for label in (1, 2))
+    mask = (np.maximum(breast, muscle) > 0).view(np.uint8)
+    mask += (muscle > breast) & (muscle > 0)
+    return mask
+
+
+def softmax(prepared: Prepared, logits: Image) -> Image:
+    """Probabilities (3, rows, columns) float32 of the labels at each pixel centre of the source."""
+    if prepared.image is None:
+        certain = np.zeros((len(LABELS), *prepared.shape), dtype=np.float32)
+        certain[Label.BACKGROUND] = 1
+        return certain
+    fine = np.stack([_upsampled(prepared, channel) for channel in logits])
+    np.exp(fine - fine.max(axis=0), out=fine)
+    fine /= fine.sum(axis=0)
+    return fine
+
+
+def _upsampled(prepared: Prepared, channel: Image) -> Image:
+    return image_to_source(channel, prepared.shape, prepared.spacing, prepared.pitch)
+
+
+def _to_size(image: Image, size: tuple[int, int], order: int) -> Image:
+    """As nnU-Net resamples: pixel centres at (i + 0.5) / size, the border repeated, no low-pass filter."""
+    if image.shape == size:
+        return image
+    if order == 1:
+        return np.asarray(cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR), dtype=np.float32)
+    from skimage.transform import resize  # nnU-Net's own choice, for plans that ask for splines
+
+    splined = resize(image, size, order, mode="edge", anti_aliasing=False)  # type: ignore[no-untyped-call]
+    return np.asarray(splined, dtype=np.float32)
+
+
+def _background() -> Image:
+    return np.zeros((len(LABELS), 1, 1), dtype=np.float32)
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"device {name} is not there: use auto, cpu, cuda, cuda:N or mps") from error
+    return device
+
+
+def _mammogram(image: str | PathLike[str] | Mammogram | npt.NDArray[Any], spacing: float | Spacing | None) -> Mammogram:
+    if isinstance(image, Mammogram):
+        return image
+    if not isinstance(image, np.ndarray):
+        from maseg_nnunet.readers import read_mammogram
+
+        return read_mammogram(Path(image), spacing_mm=spacing)
+    if image.ndim != 2 or image.size == 0 or image.dtype.kind not in "uif" or not np.isfinite(image).all():
+        raise UsageError(f"an array (rows, columns) of finite numbers was expected, not {image.dtype} {image.shape}")
+    if spacing is None:
+        raise UsageError("an array does not tell its spacing: give spacing, in mm")
+    row, column = (spacing, spacing) if isinstance(spacing, int | float) else spacing
+    if not all(SPACING_LIMITS[0] <= side <= SPACING_LIMITS[1] for side in (row, column)):
+        raise UsageError(f"spacing {row} x {column} mm is outside {SPACING_LIMITS[0]}-{SPACING_LIMITS[1]} mm")
+    luts = CaseLuts(inverted=False, base=0, luts=(full_range(float(image.min()), float(image.max())),))
+    return Mammogram(Path(), image, (float(row), float(column)), "given", luts, Intent.PROCESSED)

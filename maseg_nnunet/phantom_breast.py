@@ -297,8 +297,8 @@ def _strands(rng: np.random.Generator, y: Image, x: Image, nipple: tuple[float, 
     angle = np.arctan2(down, across) + 0.10 * fractal(rng, y, x, 34.0, 4)
     radius = np.hypot(down, across) + 6 * fractal(rng, y, x, 26.0, 3)
     # Noise on a polar raster, long in the radius and narrow in the angle, bent by the maps above.
-    angles = np.linspace(0, FIELD_MM, 1200, dtype=np.float32)
-    radii = np.arange(0, FIELD_MM, 0.75, dtype=np.float32)
+    angles = (np.arange(1200, dtype=np.float32) + 0.5) * (FIELD_MM / 1200)
+    radii = np.arange(0.375, FIELD_MM, 0.75, dtype=np.float32)
     raster = ridges(fractal(rng, angles, radii, 7.0, 3, stretch=9.0), 0.22)
     raster = raster * soft_step(0.5 + 0.6 * fractal(rng, angles, radii, 12.0, 2, stretch=3.0))
     column = np.clip(radius / 0.75, 0, len(radii) - 1).astype(np.float32)

@@ -8,6 +8,7 @@ look for her in what we write. Pictures come from `phantom.py`.
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -25,7 +26,7 @@ from pydicom.uid import (
 )
 
 from maseg_nnunet.errors import UsageError
-from maseg_nnunet.files import atomic, write_bytes
+from maseg_nnunet.files import write_bytes
 from maseg_nnunet.mammogram import Intent, Side, View
 from maseg_nnunet.phantom import Image, processed_gray, raw_gray, with_marker
 from maseg_nnunet.phantom_breast import Breast, make_breast
@@ -176,8 +177,9 @@ def write_exam(
 
     Returns (image, mask) paths, each raw twin right after its processed image. `vendor` is a key of VENDORS, `seed` the
     woman: another one for each vendor. `scale` is the size of the pixel matrix against the maker's own, 1 being full
-    size; the field in mm stays. `raw` asks for raw twins where the maker has them. Equal arguments give equal bytes.
-    Raises UsageError for an unknown vendor or a scale that is not above 0 and at most 1.
+    size; the field in mm stays. `raw` asks for raw twins where the maker has them. Equal arguments give equal bytes;
+    files that hold them already are left alone. Raises UsageError for an unknown vendor or a scale that is not above 0
+    and at most 1.
     """
     maker = _MAKERS.get(vendor)
     if maker is None:
@@ -197,8 +199,9 @@ def write_exam(
             dataset = _header(maker, vendor, seed, number, breast, intent, has_twin=len(intents) > 1)
             _add_pixels(dataset, maker, breast, intent)
             image, mask = folder / IMAGES / f"{name}.dcm", folder / MASKS / f"{name}.png"
-            with atomic(image) as temporary:
-                dataset.save_as(temporary, enforce_file_format=True)
+            data = io.BytesIO()
+            dataset.save_as(data, enforce_file_format=True)
+            write_bytes(image, data.getvalue())
             write_bytes(mask, cv2.imencode(".png", breast.mask)[1].tobytes())
             written.append((image, mask))
     return written

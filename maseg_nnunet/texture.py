@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -28,16 +29,19 @@ def soft_step(t: npt.NDArray[Any]) -> Image:
 
 
 def curve(rng: np.random.Generator, y: Image, pitch: float) -> Image:
-    """Smooth noise along one axis, about unit variance."""
+    """Smooth noise along one axis, about unit variance; `y` as in `fractal`."""
     nodes = rng.standard_normal(_nodes(pitch), dtype=np.float32)
-    basis, used = _splines(y, pitch)
-    return (basis @ nodes[used] / 0.69).astype(np.float32)
+    # One column of a field that is constant across.
+    across = np.array([0.5, 1.5], np.float32) * np.float32(pitch)
+    field = _sampled(nodes[:, None].repeat(4, 1), y, across, pitch, pitch)
+    return np.asarray(field[:, 0] / 0.69, dtype=np.float32)
 
 
 def fractal(rng: np.random.Generator, y: Image, x: Image, pitch: float, octaves: int, stretch: float = 1.0) -> Image:
     """Noise with power falling as about the cube of the frequency, as breast texture has it; about unit variance.
 
-    `y`, `x`: positions of the rows and columns, mm. `pitch`: the coarsest octave's, mm, `stretch` times that along x.
+    `y`, `x`: centres of the rows and columns, mm, (i + 0.5) times their spacing. `pitch`: the coarsest octave's, mm,
+    `stretch` times that along x.
     """
     total = np.zeros((len(y), len(x)), np.float32)
     power = 0.0
@@ -46,26 +50,22 @@ def fractal(rng: np.random.Generator, y: Image, x: Image, pitch: float, octaves:
         fine = pitch / 2**octave
         nodes = rng.standard_normal((_nodes(fine), _nodes(fine * stretch)), dtype=np.float32)
         power += gain * gain
-        if fine > y[1] - y[0]:  # finer than the pixels: it would only alias
-            (rows, used_y), (columns, used_x) = _splines(y, fine), _splines(x, fine * stretch)
-            total += (rows @ nodes[used_y, used_x] @ columns.T) * np.float32(gain / 0.48)
-    return np.asarray(total / np.float32(np.sqrt(power)), dtype=np.float32)
-
-
-def _splines(position: Image, pitch: float) -> tuple[Image, slice]:
-    """Uniform cubic B-splines at `position`, 0 to FIELD_MM: (positions, nodes) float32, and which nodes these are."""
-    t = position / np.float32(pitch)
-    before = np.floor(t).astype(np.intp)
-    used = slice(int(before[0]), int(before[-1]) + 4)
-    basis = np.zeros((len(position), used.stop - used.start), np.float32)
-    at = np.arange(len(position))
-    for node in range(-1, 3):
-        d = np.abs(t - (before + node))
-        weight = 2 / 3 - d * d * (1 - d / 2) if node in (0, 1) else np.clip(2 - d, 0, None) ** 3 / 6
-        basis[at, before + node + 1 - used.start] = weight
-    return basis, used
+        if fine > 2 * y[0]:  # finer than the pixels it would only alias
+            total += _sampled(nodes, y, x, fine, fine * stretch) * np.float32(gain / 0.48)
+    return np.asarray(total / np.sqrt(power), dtype=np.float32)
 
 
 def _nodes(pitch: float) -> int:
-    """How many spline nodes the whole field has."""
-    return int(np.ceil(FIELD_MM / pitch)) + 4
+    """How many nodes, `pitch` mm apart, the whole field has."""
+    return int(np.ceil(FIELD_MM / pitch)) + 2
+
+
+def _sampled(nodes: Image, y: Image, x: Image, pitch_y: float, pitch_x: float) -> Image:
+    """The lattice `nodes`, smoothed as by a cubic B-spline, at the positions `y` and `x`: (len(y), len(x)) float32."""
+    smooth = np.array([1, 4, 1], np.float32) / 6
+    used = nodes[: int(np.ceil((y[-1] + y[0]) / pitch_y)) + 2, : int(np.ceil((x[-1] + x[0]) / pitch_x)) + 2]
+    filtered = cv2.sepFilter2D(used, cv2.CV_32F, smooth, smooth, borderType=cv2.BORDER_REPLICATE)
+    # A factor, not a size: then the centres map as (i + 0.5)·spacing, whatever the grid.
+    scale_y, scale_x = pitch_y / float(2 * y[0]), pitch_x / float(2 * x[0])
+    full = cv2.resize(filtered, None, fx=scale_x, fy=scale_y, interpolation=cv2.INTER_CUBIC)
+    return np.asarray(full[: len(y), : len(x)], dtype=np.float32)

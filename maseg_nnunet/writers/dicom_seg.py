@@ -1,0 +1,235 @@
+"""A mask as a DICOM Segmentation object (PS3.3 A.51): one object an image, BINARY, two segments.
+
+It takes the patient and study of its source, whose header may be incomplete or illegal in places: what must be there
+and is not becomes empty, what the object can't do without (the UIDs) is a reason to write none. Not for reading
+segmentations, not for sending them (`pacs.py`).
+
+UIDs are made from the source's UID, the algorithm and the mask: the same result sent twice is one object to an
+archive, another mask is another object. Every object is a series of its own, because viewers show one SEG a series.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+import highdicom
+import numpy as np
+import numpy.typing as npt
+from highdicom.color import CIELabColor
+from highdicom.seg import SegmentAlgorithmTypeValues, SegmentationTypeValues, SegmentDescription
+from pydicom import Dataset, dcmwrite
+from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code
+from pydicom.uid import (
+    HTJ2K,
+    JPEG2000,
+    DigitalMammographyXRayImageStorageForPresentation,
+    ExplicitVRLittleEndian,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLSNearLossless,
+)
+
+from maseg_nnunet.errors import OutputError
+from maseg_nnunet.files import write_bytes
+from maseg_nnunet.labels import Label
+from maseg_nnunet.mammogram import Side
+from maseg_nnunet.writers.dicom_header import copy_patient_and_study, read_source_header, uid, value, values
+
+# At the level of information it logs UIDs.
+logging.getLogger("highdicom").setLevel(logging.WARNING)
+
+CATEGORY: Final = Code("91723000", "SCT", "Anatomical Structure")  # CID 7150
+BREAST: Final = Code("76752008", "SCT", "Breast")
+PECTORALIS_MAJOR: Final = Code("60005003", "SCT", "Pectoralis major muscle")
+SIDES: Final = {
+    Side.LEFT: Code("7771000", "SCT", "Left"),  # CID 244
+    Side.RIGHT: Code("24028007", "SCT", "Right"),
+}
+_SEGMENTS: Final = (
+    (Label.BREAST, "Breast", BREAST, (255, 0, 0)),
+    (Label.PECTORAL_MUSCLE, "Pectoral muscle", PECTORALIS_MAJOR, (64, 128, 255)),
+)
+
+LOSSY_METHODS: Final[dict[str | None, str]] = {
+    JPEGBaseline8Bit: "ISO_10918_1",
+    JPEGExtended12Bit: "ISO_10918_1",
+    JPEGLSNearLossless: "ISO_14495_1",
+    JPEG2000: "ISO_15444_1",
+    HTJ2K: "ISO_15444_15",
+}
+
+MANUFACTURER: Final = "maseg-nnunet"
+SERIES_NUMBER: Final = 9000
+"""Plus the source's instance number: behind every acquired series of the study."""
+
+_NAMESPACE: Final = uuid.UUID("5b0f7e86-6d0e-5c1b-9f0a-3f6f2d6b6a11")
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """What drew the mask: `version` of this package, `model` a name or hash of the weights (64 characters at most)."""
+
+    version: str
+    model: str
+    name: str = MANUFACTURER
+
+
+def write_dicom_seg(
+    path: Path,
+    mask: npt.NDArray[np.uint8],
+    source: Path,
+    spacing: tuple[float, float],
+    side: Side,
+    algorithm: Algorithm,
+    created: datetime | None = None,
+) -> bool:
+    """Write `mask`, labels (rows, columns) on the grid of the DICOM file `source`, to `path`; tell whether it changed.
+
+    `spacing`: (row, column) in mm, the one that was used, whatever attribute it came from. `created`: now by default.
+    Raises OutputError where the source's header allows no object that could refer to it.
+    """
+    seg = dicom_seg(read_source_header(source), mask, spacing, side, algorithm, created or datetime.now())
+    buffer = io.BytesIO()
+    dcmwrite(buffer, seg, enforce_file_format=True)
+    return write_bytes(path, buffer.getvalue())
+
+
+def dicom_seg(
+    source: Dataset,
+    mask: npt.NDArray[np.uint8],
+    spacing: tuple[float, float],
+    side: Side,
+    algorithm: Algorithm,
+    created: datetime,
+) -> Dataset:
+    """The Segmentation object of `mask`; as `write_dicom_seg`, with the header that `read_source_header` gave."""
+    reference = _reference(source, mask)
+    identity = f"{reference.SOPInstanceUID} {algorithm} {spacing} {side.value} {_digest(mask)}"
+    seg: Dataset = highdicom.seg.Segmentation(
+        source_images=[reference],
+        pixel_array=mask,
+        segmentation_type=SegmentationTypeValues.BINARY,
+        segment_descriptions=_descriptions(side, algorithm),
+        series_instance_uid=_derived_uid("series", identity),
+        series_number=SERIES_NUMBER + _instance_number(source),
+        sop_instance_uid=_derived_uid("instance", identity),
+        instance_number=1,
+        manufacturer=MANUFACTURER,
+        manufacturer_model_name=algorithm.name,
+        software_versions=algorithm.version,
+        device_serial_number=algorithm.model,
+        content_label="BREAST_SEG",
+        content_description="Breast and pectoral muscle",
+        series_description="Breast and pectoral muscle segmentation",
+        # A projection has no thickness, but highdicom reads no SEG back without one.
+        pixel_measures=highdicom.PixelMeasuresSequence(pixel_spacing=spacing, slice_thickness=1.0),
+        transfer_syntax_uid=ExplicitVRLittleEndian,
+        # A muscle that was not found is a segment without pixels, not a segment without a frame.
+        omit_empty_frames=False,
+    )
+    copy_patient_and_study(source, seg)
+    # Type 2C, needed where there is no frame of reference (PS3.3 C.7.6.1).
+    seg.PatientOrientation = values(source, "PatientOrientation") or None
+    seg["PixelData"].VR = "OB"  # "OB or OW" until written, unless pydicom rewrites every value
+    _refer_to(seg, uid(source, "SOPClassUID"))
+    _stamp(seg, identity, created)
+    return seg
+
+
+def _reference(source: Dataset, mask: npt.NDArray[np.uint8]) -> Dataset:
+    """The source as highdicom is shown it: nothing about the patient, which it would quote in warnings and logs."""
+    reference = Dataset()
+    for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
+        setattr(reference, keyword, uid(source, keyword))
+    # Of a class that may have frames, highdicom wants more than a mask of one frame needs; `_refer_to` mends it.
+    reference.SOPClassUID = DigitalMammographyXRayImageStorageForPresentation
+    for keyword in ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID"):
+        setattr(reference, keyword, "")
+    reference.StudyDate = reference.StudyTime = None
+    if (source.get("Rows"), source.get("Columns")) != mask.shape:
+        raise OutputError(f"no DICOM SEG: the mask's shape {mask.shape} is not the source's")
+    if mask.max(initial=0) > max(Label):
+        raise OutputError(f"no DICOM SEG: the mask holds the label {mask.max()}, the largest is {int(max(Label))}")
+    reference.Rows, reference.Columns = mask.shape
+    if frame_of_reference := value(source, "FrameOfReferenceUID"):
+        reference.FrameOfReferenceUID = frame_of_reference
+    if value(source, "LossyImageCompression") == "01":
+        # Ratio and method are type 1C here and often missing there. 1 claims no more than that there was some.
+        reference.LossyImageCompression = "01"
+        reference.LossyImageCompressionRatio = values(source, "LossyImageCompressionRatio") or "1"
+        reference.LossyImageCompressionMethod = values(source, "LossyImageCompressionMethod") or _method(source)
+    return reference
+
+
+def _method(source: Dataset) -> str:
+    """The lossy compression that the source's transfer syntax tells (PS3.3 C.7.6.1.1.5.1), if any."""
+    meta = getattr(source, "file_meta", Dataset())
+    return LOSSY_METHODS.get(meta.get("TransferSyntaxUID"), "UNKNOWN")
+
+
+def _descriptions(side: Side, algorithm: Algorithm) -> list[SegmentDescription]:
+    identification = highdicom.AlgorithmIdentificationSequence(
+        name=algorithm.name,
+        family=codes.cid7162.ArtificialIntelligence,
+        version=algorithm.version,
+        parameters={"model": algorithm.model},
+    )
+    descriptions = []
+    for label, text, code, color in _SEGMENTS:
+        description = SegmentDescription(
+            segment_number=int(label),
+            segment_label=text,
+            segmented_property_category=CATEGORY,
+            segmented_property_type=code,
+            algorithm_type=SegmentAlgorithmTypeValues.AUTOMATIC,
+            algorithm_identification=identification,
+            display_color=CIELabColor.from_rgb(*color),
+        )
+        if side in SIDES:
+            # The side modifies the type, so it stands inside the type's item (PS3.3 C.8.20.2); highdicom has no
+            # argument for it.
+            modifier = highdicom.sr.CodedConcept.from_code(SIDES[side])
+            description.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = [modifier]
+        descriptions.append(description)
+    return descriptions
+
+
+def _refer_to(seg: Dataset, sop_class: str) -> None:
+    """Name the source's own SOP class wherever `seg` refers to the source."""
+    frames = [source for frame in seg.PerFrameFunctionalGroupsSequence for source in frame.DerivationImageSequence]
+    referring = [*seg.ReferencedSeriesSequence[0].ReferencedInstanceSequence, *seg.SourceImageSequence]
+    for item in (*referring, *(image for frame in frames for image in frame.SourceImageSequence)):
+        item.ReferencedSOPClassUID = sop_class
+
+
+def _stamp(seg: Dataset, identity: str, created: datetime) -> None:
+    """Take `created` for every time, and derive the one UID that highdicom draws at random."""
+    seg.ContentDate = seg.InstanceCreationDate = created.strftime("%Y%m%d")
+    seg.ContentTime = seg.InstanceCreationTime = created.strftime("%H%M%S")
+    for equipment in seg.ContributingEquipmentSequence:
+        equipment.ContributionDateTime = created.strftime("%Y%m%d%H%M%S")
+    organization = _derived_uid("dimensions", identity)
+    for item in (*seg.DimensionOrganizationSequence, *seg.DimensionIndexSequence):
+        item.DimensionOrganizationUID = organization
+
+
+def _derived_uid(kind: str, identity: str) -> str:
+    """A UID of PS3.5 B.2: 2.25 and a name-based UUID as a decimal number."""
+    return f"2.25.{uuid.uuid5(_NAMESPACE, f'{kind} {identity}').int}"
+
+
+def _digest(mask: npt.NDArray[np.uint8]) -> str:
+    return hashlib.blake2b(np.ascontiguousarray(mask).data, digest_size=16).hexdigest()
+
+
+def _instance_number(source: Dataset) -> int:
+    number = int(value(source, "InstanceNumber") or 0)
+    return number if 0 <= number < 1_000_000 else 0

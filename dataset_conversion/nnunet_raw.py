@@ -118,7 +118,7 @@ def report(
 
 def prune(folder: Path, rows: Iterable[ManifestRow]) -> int:
     """Delete images and labels of cases that are no longer in the manifest: nnU-Net would train on them."""
-    keep = set()
+    keep: set[Path | None] = set()
     for row in rows:
         keep.add(image_path(folder, row.case, row.subset))
         keep.add(label_path(folder, row.case, row.subset))

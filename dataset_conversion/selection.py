@@ -174,8 +174,8 @@ def _with_masks(named: list[Selected], masks: MaskIndex, root: Path, selection: 
         if mask is None and item.scanned.intent is Intent.RAW:
             mask = found.get(item.twin)  # no processing moves pixels: the processed image's mask serves (section 2.1.1)
         if mask is None:
-            error = refused[item.case]
-            selection.rejected.append(Rejected(item.scanned.number, error.reason, error.detail, item.case))
+            why = refused[item.case]
+            selection.rejected.append(Rejected(item.scanned.number, why.reason, why.detail, item.case))
         else:
             kept.append(replace(item, mask=mask))
     return kept

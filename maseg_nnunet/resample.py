@@ -74,7 +74,7 @@ def mask_to_source(
 
 def _positions(count: int, ratio: float) -> npt.NDArray[np.float64]:
     """Index in the other grid of each of `count` pixel centres; `ratio` is own spacing over the other's."""
-    return (np.arange(count) + 0.5) * ratio - 0.5
+    return np.asarray((np.arange(count) + 0.5) * ratio - 0.5, dtype=np.float64)
 
 
 def _nearest(count: int, other: int, ratio: float) -> npt.NDArray[np.intp]:

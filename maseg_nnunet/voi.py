@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.floating[Any]]
+FloatArray = npt.NDArray[np.float64]
 
 SIGMOID_MARGIN: Final = 1 / 512
 """Half an 8-bit gray level: beyond it a sigmoid is too flat to invert and is continued by a straight line."""
@@ -145,7 +145,7 @@ def apply_lut(lut: LookUpTable, stored: npt.ArrayLike) -> FloatArray:
     if lut.function is Function.SIGMOID:
         return _sigmoid(lut, x)
     if lut.function is Function.LINEAR and lut.width <= 1:
-        return (x > lut.center - 0.5).astype(np.float64)
+        return np.asarray(x > lut.center - 0.5, dtype=np.float64)
     return np.clip(_line(lut, x), 0.0, 1.0)
 
 
@@ -155,7 +155,7 @@ def to_voi_units(lut: LookUpTable, stored: npt.ArrayLike) -> FloatArray:
     if lut.values is not None:
         abscissa, units = _table_abscissa(lut), _tilted(lut)
         outside = np.minimum(x - abscissa[0], 0.0) + np.maximum(x - abscissa[-1], 0.0)
-        return np.interp(x, abscissa, units) + outside / (len(units) - 1)
+        return np.asarray(np.interp(x, abscissa, units) + outside / (len(units) - 1))
     if lut.function is not Function.SIGMOID:
         return _line(lut, x)
     low, high = _sigmoid_ends(lut)
@@ -170,7 +170,7 @@ def from_voi_units(lut: LookUpTable, units: npt.ArrayLike) -> FloatArray:
     if lut.values is not None:
         abscissa, table = _table_abscissa(lut), _tilted(lut)
         outside = np.minimum(u - table[0], 0.0) + np.maximum(u - table[-1], 0.0)
-        return np.interp(u, table, abscissa) + outside * (len(table) - 1)
+        return np.asarray(np.interp(u, table, abscissa) + outside * (len(table) - 1))
     if lut.function is Function.LINEAR:
         return (u - 0.5) * (lut.width - 1) + lut.center - 0.5
     if lut.function is Function.LINEAR_EXACT:
@@ -190,7 +190,7 @@ def _line(lut: LookUpTable, x: FloatArray) -> FloatArray:
 
 def _sigmoid(lut: LookUpTable, x: FloatArray) -> FloatArray:
     # The exponent is bounded: exp(700) is still finite, and beyond 40 the result is 0 or 1 in float64 anyway.
-    return 1.0 / (1.0 + np.exp(np.clip(-4.0 * (x - lut.center) / lut.width, -700.0, 700.0)))
+    return np.asarray(1.0 / (1.0 + np.exp(np.clip(-4.0 * (x - lut.center) / lut.width, -700.0, 700.0))))
 
 
 def _sigmoid_ends(lut: LookUpTable) -> tuple[float, float]:
@@ -208,7 +208,7 @@ def _table_gray(lut: LookUpTable) -> FloatArray:
     """A table's entries in [0, 1]. Headers that understate `bits` exist: then the largest entry is white."""
     assert lut.values is not None
     white = max((1 << lut.bits) - 1, int(lut.values.max()))
-    return lut.values / white
+    return np.asarray(lut.values / white, dtype=np.float64)
 
 
 def _tilted(lut: LookUpTable) -> FloatArray:

@@ -11,14 +11,12 @@ import logging
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from maseg_nnunet.errors import DatasetError
 from maseg_nnunet.files import atomic
 from maseg_nnunet.manifest import MANIFEST, read_manifest
-
-SPLITS: Final = "splits_final.json"
-VOI_LUTS: Final = "voi_luts.json"
+from maseg_nnunet.paths import SPLITS, VOI_LUTS
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -35,7 +33,7 @@ def fetch(folder: Path, raw: Path | None, names: Iterable[str] = (SPLITS, MANIFE
 
 
 def read_fold(folder: Path, fold: int) -> tuple[list[str], list[str]]:
-    """Cases to train and to validate on in `fold`, from splits_final.json in `folder`, checked by manifest.csv beside it.
+    """Cases to train and to validate on in `fold`, from splits_final.json in `folder`, checked by the manifest.
 
     Raises DatasetError where the file or the fold is missing or empty, where a case or, by the manifest, a woman is on
     both sides, or where the manifest lacks a case. Without a manifest women can't be checked: a warning says so.

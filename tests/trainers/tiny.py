@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
+import SimpleITK as sitk  # noqa: N813
 
-from maseg_nnunet.folds import SPLITS, VOI_LUTS
 from maseg_nnunet.labels import LABELS
 from maseg_nnunet.mammogram import Side, View
 from maseg_nnunet.manifest import MANIFEST, ManifestRow, write_manifest
-from maseg_nnunet.paths import trainers_folder
+from maseg_nnunet.paths import DATASET_JSON, SPLITS, VOI_LUTS, trainers_folder
 from maseg_nnunet.phantom import make_phantom
 from maseg_nnunet.voi import CaseLuts, Function, LookUpTable
 
@@ -71,7 +70,7 @@ def make_raw(base: Path, women: int = 6) -> list[ManifestRow]:
         "file_ending": ".nii.gz",
         "overwrite_image_reader_writer": "SimpleITKIO",
     }
-    (folder / "dataset.json").write_text(json.dumps(dataset))
+    (folder / DATASET_JSON).write_text(json.dumps(dataset))
     return rows
 
 

@@ -1,0 +1,112 @@
+"""Values of a data set that may hold anything: each function gives what it says or nothing, and never raises.
+
+Not for rules about what a value means. `levels` puts a one-frame object's functional groups behind its top level.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Sequence
+from typing import Any, Final
+
+from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
+
+_MACROS: Final = (
+    "PixelMeasuresSequence",
+    "FrameVOILUTSequence",
+    "PixelValueTransformationSequence",
+    "FrameAnatomySequence",
+)
+"""Functional groups (PS3.3 C.7.6.16.2) that hold spacing, look-up tables, rescale and side of a frame."""
+
+
+def levels(dataset: Dataset) -> tuple[Dataset, ...]:
+    """The data set and the items of its functional groups that matter here, in the order of precedence."""
+    found = [dataset]
+    for groups in ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence"):
+        for group in items(dataset, groups)[:1]:
+            found += [item for macro in _MACROS for item in items(group, macro)[:1]]
+    return tuple(found)
+
+
+def value(dataset: Dataset, keyword: str) -> Any:
+    """The element's value as pydicom gives it; None where it is absent, empty or can't be converted."""
+    try:
+        found = dataset.get(keyword)
+    except Exception:  # pydicom raises many kinds on a malformed element
+        return None
+    return None if found is None or (isinstance(found, str | bytes | MultiValue) and len(found) == 0) else found
+
+
+def is_present(dataset: Dataset, keyword: str) -> bool:
+    """Whether the element is there and not empty, readable or not."""
+    try:
+        return keyword in dataset and not dataset[keyword].is_empty
+    except Exception:  # as above: there, but not readable
+        return True
+
+
+def text(dataset: Dataset, keyword: str) -> str:
+    """The first value as text without blanks around it, or ""."""
+    return next(iter(texts(dataset, keyword)), "")
+
+
+def texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
+    """All values as text, each without blanks and NULs around it."""
+    return tuple(str(entry).strip(" \0\t\r\n") for entry in _listed(value(dataset, keyword)))
+
+
+def code(dataset: Dataset, keyword: str) -> str:
+    """As `text`, in capitals: for coded strings (CS)."""
+    return text(dataset, keyword).upper()
+
+
+def numbers(dataset: Dataset, keyword: str) -> tuple[float, ...]:
+    """All values as finite numbers; empty where one of them is none."""
+    try:
+        found = tuple(float(entry) for entry in _listed(value(dataset, keyword)))
+    except (TypeError, ValueError, OverflowError):
+        return ()
+    return found if all(math.isfinite(entry) for entry in found) else ()
+
+
+def number(dataset: Dataset, keyword: str) -> float | None:
+    """The only value as a finite number, else None."""
+    found = numbers(dataset, keyword)
+    return found[0] if len(found) == 1 else None
+
+
+def integer(dataset: Dataset, keyword: str) -> int | None:
+    """The only value as an integer, else None."""
+    found = number(dataset, keyword)
+    return int(found) if found is not None and found == int(found) else None
+
+
+def words(dataset: Dataset, keyword: str) -> tuple[int, ...]:
+    """16-bit integers of an element whose VR depends on others (US or SS); signs as they were read."""
+    found = value(dataset, keyword)
+    if isinstance(found, bytes):  # implicit VR, which is little endian
+        return struct.unpack(f"<{len(found) // 2}H", found[: len(found) // 2 * 2])
+    return tuple(int(entry) for entry in numbers(dataset, keyword))
+
+
+def items(dataset: Dataset, keyword: str) -> Sequence[Dataset]:
+    """The items of a sequence; empty where it is absent or no sequence."""
+    found = value(dataset, keyword)
+    try:
+        return [item for item in found if isinstance(item, Dataset)] if found is not None else []
+    except TypeError:
+        return []
+
+
+def first_level(found: Sequence[Dataset], keyword: str) -> Dataset:
+    """The first of the levels that has the element, else the top level."""
+    return next((level for level in found if is_present(level, keyword)), found[0])
+
+
+def _listed(found: Any) -> Sequence[Any]:
+    if found is None:
+        return ()
+    return found if isinstance(found, MultiValue | list | tuple) else (found,)

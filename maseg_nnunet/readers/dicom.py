@@ -1,0 +1,177 @@
+"""A DICOM file, whatever it is called, to a Mammogram. Rules stand in the modules beside this one; the order is here.
+
+With preamble or without, in any transfer syntax of `decoders.py`. Pixels stay in stored orientation. Every refusal is
+a RefusedError whose text quotes no header.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import pydicom
+from pydicom import uid
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import FileDataset
+from pydicom.uid import UID
+
+from maseg_nnunet.errors import Reason, RefusedError
+from maseg_nnunet.mammogram import Flag, Mammogram
+from maseg_nnunet.readers.attributes import text
+from maseg_nnunet.readers.header import Header, parse_header
+from maseg_nnunet.readers.luts import read_luts
+from maseg_nnunet.readers.pixels import Layout, check_decodable, read_layout, read_stored
+from maseg_nnunet.readers.quiet import silence_pydicom
+from maseg_nnunet.readers.spacing import GIVEN, Spacing, given_spacing
+
+_PREAMBLE: Final = 128
+_MAGIC: Final = b"DICM"
+_FIRST_GROUPS: Final = (b"\x02\x00", b"\x08\x00", b"\x00\x08")
+_GROUP_LENGTH: Final = b"\x02\x00\x00\x00UL\x04\x00"
+_DEFLATED: Final = uid.DeflatedExplicitVRLittleEndian.encode()
+_UNDEFINED: Final = 0xFFFFFFFF
+_START: Final = 4096
+_CHUNK: Final = 1 << 20
+_BYTES_PER_MEGAPIXEL: Final = 4e6
+_HEADER_BYTES: Final = 1 << 26
+"""What a file may hold beside its pixels: private elements of some makers are large."""
+
+
+def is_dicom(start: bytes) -> bool:
+    """Whether a file whose first 132 bytes or more are `start` may be DICOM: a preamble, or group 2 or 8 at once."""
+    return start[_PREAMBLE : _PREAMBLE + 4] == _MAGIC or (len(start) >= 8 and start[:2] in _FIRST_GROUPS)
+
+
+def read_dicom_header(path: Path, max_megapixels: float) -> Header:
+    """As `readers.read_header`."""
+    return _read(path, max_megapixels, pixels=False)[0]
+
+
+def read_dicom(
+    path: Path, *, spacing_mm: float | Spacing | None, raw_windows: bool, max_megapixels: float
+) -> Mammogram:
+    """As `readers.read_mammogram`."""
+    header, layout, dataset = _read(path, max_megapixels, pixels=True)
+    flags = set(header.flags)
+    spacing, source = header.spacing, header.spacing_source
+    if spacing is None:
+        spacing, source = given_spacing(spacing_mm), GIVEN
+        flags.add(Flag.SPACING_GIVEN)
+    if spacing is None:
+        raise RefusedError(Reason.NO_SPACING, "the header has no pixel spacing: give it with --spacing-mm")
+    stored = read_stored(dataset, transfer_syntax(dataset), layout)
+    luts, lut_flags = read_luts(
+        dataset,
+        stored,
+        inverted=layout.inverted,
+        vendor=header.vendor,
+        intent=header.intent,
+        raw_windows=raw_windows,
+    )
+    flags.update(lut_flags)
+    if stored.shifted:
+        flags.add(Flag.HIGH_BIT_SHIFTED)
+    if stored.minimum == stored.maximum:
+        flags.add(Flag.CONSTANT)
+    return Mammogram(
+        path=path,
+        pixels=stored.pixels,
+        spacing=spacing,
+        spacing_source=source,
+        luts=luts,
+        intent=header.intent,
+        view=header.view,
+        side=header.side,
+        vendor=header.vendor,
+        model=header.model,
+        sop_class=header.sop_class,
+        identity=header.identity,
+        flags=tuple(flag for flag in Flag if flag in flags),
+        horizontal_flip=header.horizontal_flip,
+        patient_orientation=header.patient_orientation,
+    )
+
+
+def transfer_syntax(dataset: FileDataset) -> UID | None:
+    """TransferSyntaxUID, or None where the file has none."""
+    found = text(dataset.file_meta, "TransferSyntaxUID") if dataset.file_meta else ""
+    return UID(found) if found else None
+
+
+def load(path: Path, max_bytes: float, *, pixels: bool = True) -> FileDataset:
+    """Parse a DICOM file, whole or up to its pixels.
+
+    Raises RefusedError, also where what is read has more than `max_bytes`, deflated or not.
+    """
+    return _load(path, max_bytes, pixels=pixels)[0]
+
+
+def _load(path: Path, max_bytes: float, *, pixels: bool) -> tuple[FileDataset, bool]:
+    """The data set, with or without its pixels, and whether the file goes on behind what was read."""
+    silence_pydicom()
+    try:
+        with path.open("rb") as file:
+            start = file.read(_START)
+            size = os.fstat(file.fileno()).st_size
+            if not is_dicom(start):
+                raise RefusedError(Reason.NOT_DICOM, "it has neither a DICOM preamble nor a data set's first element")
+            deflated = _DEFLATED in start and _check_deflated(file, start, max_bytes)
+            if pixels and size > max_bytes:
+                raise RefusedError(Reason.TOO_LARGE, f"the file has more than {max_bytes / 1e6:.0f} MB")
+            file.seek(0)
+            dataset = pydicom.dcmread(file, force=True, stop_before_pixels=not pixels)
+            goes_on = deflated or file.tell() < size
+    except RefusedError:
+        raise
+    except OSError as error:
+        raise RefusedError(Reason.UNREADABLE, f"the file can't be read: {error.strerror}") from error
+    except Exception as error:  # pydicom raises many kinds on a broken file, RecursionError among them
+        raise RefusedError(Reason.UNREADABLE, "the DICOM data set can't be parsed: the file is damaged") from error
+    if not dataset:
+        raise RefusedError(Reason.NOT_DICOM, "no DICOM element could be read")
+    return dataset, goes_on
+
+
+def _check_deflated(file: BinaryIO, start: bytes, max_bytes: float) -> bool:
+    """Whether the file is deflated; if so, inflate it once without keeping it, for pydicom inflates without a limit."""
+    base = _PREAMBLE + 4 if start[_PREAMBLE : _PREAMBLE + 4] == _MAGIC else 0
+    if start[base : base + 8] != _GROUP_LENGTH:
+        raise RefusedError(Reason.UNREADABLE, "a deflated file needs the length of its file meta information")
+    begin = base + 12 + int.from_bytes(start[base + 8 : base + 12], "little")
+    if _DEFLATED not in start[base:begin]:
+        return False
+    file.seek(begin)
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    total = 0
+    while not inflater.eof:
+        chunk = inflater.unconsumed_tail or file.read(_CHUNK)
+        if not chunk:
+            raise RefusedError(Reason.TRUNCATED, "the deflated data set has no end")
+        total += len(inflater.decompress(chunk, _CHUNK))
+        if total > max_bytes:
+            raise RefusedError(Reason.TOO_LARGE, f"the file inflates to more than {max_bytes / 1e6:.0f} MB")
+    return True
+
+
+def _read(path: Path, max_megapixels: float, *, pixels: bool) -> tuple[Header, Layout, FileDataset]:
+    """Header, layout and data set. What can be refused without pixels is refused before they are read."""
+    max_bytes = max_megapixels * _BYTES_PER_MEGAPIXEL + _HEADER_BYTES
+    dataset, goes_on = _load(path, max_bytes, pixels=False)
+    header = parse_header(dataset, path)
+    if not goes_on:
+        last = dataset.get_item(max(dataset.keys()))
+        if isinstance(last, RawDataElement) and last.value is not None and len(last.value) < last.length < _UNDEFINED:
+            raise RefusedError(Reason.TRUNCATED, "the file ends within its header")
+        raise RefusedError(Reason.NO_PIXELS, "there are no pixel data, or the file ends before them")
+    layout = read_layout(dataset, max_megapixels)
+    check_decodable(transfer_syntax(dataset))
+    if not pixels:
+        return header, layout, dataset
+    dataset = load(path, max_bytes)
+    if "PixelData" not in dataset:
+        if any(keyword in dataset for keyword in ("FloatPixelData", "DoubleFloatPixelData")):
+            raise RefusedError(Reason.NO_PIXELS, "its pixels are floating-point numbers, which no mammogram has")
+        raise RefusedError(Reason.TRUNCATED, "the file ends within its pixel data")
+    return header, layout, dataset

@@ -1,0 +1,129 @@
+"""What a header says of a mammogram, and whether it is one. Pixels are `pixels.py`, look-up tables `luts.py`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pydicom import uid
+from pydicom.dataset import Dataset
+
+from maseg_nnunet.errors import Reason, RefusedError
+from maseg_nnunet.mammogram import Flag, Identity, Intent, Side, View
+from maseg_nnunet.readers.attributes import code, integer, items, text, texts
+from maseg_nnunet.readers.identity import is_dummy_patient_id, read_identity
+from maseg_nnunet.readers.spacing import Spacing, read_spacing
+from maseg_nnunet.readers.views import (
+    is_specimen,
+    read_modifiers,
+    read_side,
+    read_view,
+    side_from_path,
+    view_from_path,
+)
+from maseg_nnunet.vendors import recognise
+
+_MAMMOGRAPHY: Final = {
+    uid.DigitalMammographyXRayImageStorageForPresentation: Intent.PROCESSED,
+    uid.DigitalMammographyXRayImageStorageForProcessing: Intent.RAW,
+    uid.BreastTomosynthesisImageStorage: Intent.PROCESSED,
+}
+_GENERAL: Final = {
+    uid.ComputedRadiographyImageStorage: Intent.PROCESSED,
+    uid.DigitalXRayImageStorageForPresentation: Intent.PROCESSED,
+    uid.DigitalXRayImageStorageForProcessing: Intent.RAW,
+    uid.SecondaryCaptureImageStorage: Intent.PROCESSED,
+}
+_INTENTS: Final = {"FOR PRESENTATION": Intent.PROCESSED, "FOR PROCESSING": Intent.RAW}
+_BREAST_CODES: Final = frozenset({"76752008", "T-04000"})
+
+
+@dataclass(frozen=True)
+class Header:
+    """One DICOM mammogram without its pixels; fields as in `Mammogram`. `spacing` is None where the header has none."""
+
+    path: Path
+    rows: int
+    columns: int
+    spacing: Spacing | None
+    spacing_source: str
+    intent: Intent
+    view: View
+    side: Side
+    vendor: str
+    model: str
+    sop_class: str
+    identity: Identity
+    flags: tuple[Flag, ...]
+    horizontal_flip: str
+    patient_orientation: tuple[str, ...]
+
+
+def parse_header(dataset: Dataset, path: Path) -> Header:
+    """Read everything but pixels and look-up tables. Raises RefusedError where the object is no usable mammogram."""
+    sop_class, intent = _read_class(dataset)
+    if is_specimen(dataset):
+        raise RefusedError(Reason.SPECIMEN, "the view is that of a specimen")
+    if (integer(dataset, "NumberOfFrames") or 1) != 1:
+        raise RefusedError(Reason.MULTI_FRAME, "only images of one frame are read; tomosynthesis slices are not")
+    modifiers = read_modifiers(dataset)
+    spacing, spacing_source, spacing_flags = read_spacing(dataset, modifiers)
+    identity = read_identity(dataset)
+    view, side = read_view(dataset), read_side(dataset)
+    view_found, side_found = view is not View.UNKNOWN, side is not Side.UNKNOWN
+    if not view_found:
+        view = view_from_path(path)
+    if not side_found:
+        side = side_from_path(path)
+    conditions = {
+        Flag.DUMMY_PATIENT: is_dummy_patient_id(identity.patient_id),
+        Flag.BURNED_IN: code(dataset, "BurnedInAnnotation") == "YES",
+        Flag.SYNTHETIC: sop_class == uid.BreastTomosynthesisImageStorage,
+        Flag.VIEW_FROM_PATH: not view_found and view is not View.UNKNOWN,
+        Flag.SIDE_FROM_PATH: not side_found and side is not Side.UNKNOWN,
+    }
+    found = {*modifiers, *spacing_flags, *(flag for flag, holds in conditions.items() if holds)}
+    model = text(dataset, "ManufacturerModelName")
+    return Header(
+        path=path,
+        rows=integer(dataset, "Rows") or 0,
+        columns=integer(dataset, "Columns") or 0,
+        spacing=spacing,
+        spacing_source=spacing_source,
+        intent=intent,
+        view=view,
+        side=side,
+        vendor=recognise(text(dataset, "Manufacturer"), model),
+        model=_printable(model),
+        sop_class=sop_class.name if sop_class else "",
+        identity=identity,
+        flags=tuple(flag for flag in Flag if flag in found),
+        horizontal_flip=_printable(code(dataset, "FieldOfViewHorizontalFlip")),
+        patient_orientation=tuple(_printable(entry) for entry in texts(dataset, "PatientOrientation")[:2]),
+    )
+
+
+def _read_class(dataset: Dataset) -> tuple[uid.UID, Intent]:
+    """The SOP class and the intent; raises RefusedError (WRONG_MODALITY) for what is no projection of a breast.
+
+    Research copies without SOPClassUID exist; Modality then decides, as it does for the general classes.
+    """
+    sop_class = uid.UID(text(dataset, "SOPClassUID"))
+    intents = {**_MAMMOGRAPHY, **_GENERAL, uid.UID(""): Intent.PROCESSED}
+    if sop_class not in intents:
+        name = sop_class.name if sop_class.name != str(sop_class) else "an object of a kind that DICOM does not list"
+        raise RefusedError(Reason.WRONG_MODALITY, f"{name}, not a projection image of the breast")
+    if sop_class not in _MAMMOGRAPHY and code(dataset, "Modality") != "MG" and not _is_breast(dataset):
+        raise RefusedError(Reason.WRONG_MODALITY, "neither Modality MG nor body part BREAST")
+    return sop_class, _INTENTS.get(code(dataset, "PresentationIntentType"), intents[sop_class])
+
+
+def _is_breast(dataset: Dataset) -> bool:
+    regions = {text(item, "CodeValue") for item in items(dataset, "AnatomicRegionSequence")}
+    return code(dataset, "BodyPartExamined") == "BREAST" or bool(regions & _BREAST_CODES)
+
+
+def _printable(value: str) -> str:
+    """What may be written to files: ASCII, short, whatever the header holds."""
+    return "".join(c for c in value[:64] if " " <= c <= "~")

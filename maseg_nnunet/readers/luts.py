@@ -1,0 +1,122 @@
+"""The VOI look-up tables of a header, and which of them VOI units are built on. Formulas are in `voi.py`.
+
+PS3.3 C.11.2: windows (several values of WindowCenter and WindowWidth) and tables (items of VOILUTSequence) are
+alternatives for one image. The base is the one explained as NORMAL, a window before a table; else the first window,
+else the first table. One that is illegal or can't be inverted is passed over for the next.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+from pydicom.dataset import Dataset
+
+from maseg_nnunet.errors import Reason, RefusedError
+from maseg_nnunet.mammogram import Flag, Intent
+from maseg_nnunet.readers.attributes import code, first_level, is_present, items, levels, numbers, text, texts
+from maseg_nnunet.readers.pixels import Stored
+from maseg_nnunet.readers.tables import read_table
+from maseg_nnunet.vendors import VENDORS
+from maseg_nnunet.voi import NORMAL, CaseLuts, Function, LookUpTable, apply_lut, can_be_base, full_range
+
+_WINDOW_FUNCTIONS: Final = {f.value: f for f in (Function.LINEAR, Function.LINEAR_EXACT, Function.SIGMOID)}
+_LARGEST: Final = 1e9
+_LEAST_WIDTH: Final = 1e-6
+
+
+def read_luts(
+    dataset: Dataset, stored: Stored, *, inverted: bool, vendor: str, intent: Intent, raw_windows: bool
+) -> tuple[CaseLuts, tuple[Flag, ...]]:
+    """The case's look-up tables and what there is to say about them.
+
+    A raw image's are ignored unless `raw_windows`. Where a header has none the image's own range is the window. Raises
+    RefusedError (NO_LUT) for a processed image whose every look-up table is unusable.
+    """
+    flags: list[Flag] = []
+    offered: list[LookUpTable] = []
+    anything = False
+    if intent is not Intent.RAW or raw_windows:
+        tables, broken = _read_tables(dataset, stored.limits)
+        windows, window_flags = _read_windows(dataset, vendor, tables)
+        offered, flags = [*windows, *tables], window_flags
+        anything = bool(offered) or broken or is_present(first_level(levels(dataset), "WindowCenter"), "WindowCenter")
+    preferred = sorted(offered, key=lambda lut: (not _is_normal(lut), lut.values is not None))
+    base = next((lut for lut in preferred if _is_invertible(lut)), None)
+    if base is None:
+        if anything and intent is not Intent.RAW:
+            raise RefusedError(Reason.NO_LUT, "no window with a legal width and no table that never decreases")
+        return CaseLuts(inverted, 0, (own_range(stored.minimum, stored.maximum),)), ()
+    if base is not preferred[0]:
+        flags.append(Flag.BASE_NOT_NORMAL)
+    usable = tuple(lut for lut in offered if _is_usable(lut))
+    return CaseLuts(inverted, usable.index(base), usable), tuple(flags)
+
+
+def own_range(minimum: float, maximum: float) -> LookUpTable:
+    """FULL RANGE, also of a constant image, which gets a width of 1."""
+    return full_range(minimum, maximum) if maximum > minimum else full_range(minimum - 0.5, minimum + 0.5)
+
+
+def _read_windows(dataset: Dataset, vendor: str, tables: list[LookUpTable]) -> tuple[list[LookUpTable], list[Flag]]:
+    level = first_level(levels(dataset), "WindowCenter")
+    centers, widths = numbers(level, "WindowCenter"), numbers(level, "WindowWidth")
+    explanations = texts(level, "WindowCenterWidthExplanation")
+    function = _WINDOW_FUNCTIONS.get(code(level, "VOILUTFunction"))
+    windows = [
+        LookUpTable(_printable(explanations[i] if i < len(explanations) else ""), function or Function.LINEAR, c, w)
+        for i, (c, w) in enumerate(zip(centers, widths, strict=False))
+    ]
+    if function is not None or vendor not in VENDORS or not VENDORS[vendor].assumes_sigmoid:
+        return windows, []
+    window = next((lut for lut in windows if _is_normal(lut) and _is_invertible(lut)), None)
+    table = next((lut for lut in tables if _is_normal(lut)), None)
+    assumed, flag = Function.SIGMOID, [Flag.SIGMOID_ASSUMED]
+    if window is not None and table is not None:
+        # The table of the same name shows the same picture, so it tells which function was meant.
+        assumed = min((Function.SIGMOID, Function.LINEAR), key=lambda f: _distance(replace(window, function=f), table))
+        flag = [Flag.LINEAR_ASSUMED] if assumed is Function.LINEAR else []
+    return [replace(lut, function=assumed) for lut in windows], flag if windows else []
+
+
+def _distance(window: LookUpTable, table: LookUpTable) -> float:
+    """Mean difference of two look-up tables in gray, over the table's own inputs."""
+    stored = table.first + np.arange(len(table.values) if table.values is not None else 0)
+    return float(np.mean(np.abs(apply_lut(window, stored) - apply_lut(table, stored))))
+
+
+def _read_tables(dataset: Dataset, limits: tuple[float, float]) -> tuple[list[LookUpTable], bool]:
+    """The tables, and whether there is one that can't be read."""
+    found = items(first_level(levels(dataset), "VOILUTSequence"), "VOILUTSequence")
+    tables = []
+    for item in found:
+        table = read_table(item, limits)
+        if table is not None:
+            explanation = _printable(text(item, "LUTExplanation"))
+            tables.append(
+                LookUpTable(explanation, Function.TABLE, first=table.first, bits=table.bits, values=table.values)
+            )
+    return tables, len(tables) < len(found)
+
+
+def _is_normal(lut: LookUpTable) -> bool:
+    return lut.explanation.upper() == NORMAL
+
+
+def _is_invertible(lut: LookUpTable) -> bool:
+    if lut.values is None and not (abs(lut.center) < _LARGEST and _LEAST_WIDTH < lut.width < _LARGEST):
+        return False
+    return can_be_base(lut)
+
+
+def _is_usable(lut: LookUpTable) -> bool:
+    """Fit to be shown: a table may decrease, but must not be of one value."""
+    return _is_invertible(lut) or (
+        lut.values is not None and len(lut.values) > 1 and lut.values.min() < lut.values.max()
+    )
+
+
+def _printable(explanation: str) -> str:
+    """What is written to files: ASCII, short, whatever the header holds."""
+    return "".join(c for c in explanation[:64] if " " <= c <= "~")

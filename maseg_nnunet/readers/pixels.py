@@ -1,0 +1,299 @@
+"""From PixelData to stored values: size limits, decoding, unused bits, sign, padding, and the modality LUT.
+
+Not for VOI look-up tables (`luts.py`) and not for what the image is of (`header.py`). Rules: DICOM PS3.5 section 8
+(bits and encapsulation), PS3.3 C.7.5.1.1.2 (padding), C.11.1 (modality LUT).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from pydicom import uid
+from pydicom.dataset import Dataset
+from pydicom.encaps import get_frame
+from pydicom.uid import UID
+
+from maseg_nnunet.errors import Reason, RefusedError
+from maseg_nnunet.readers import decoders
+from maseg_nnunet.readers.attributes import code, first_level, integer, is_present, items, levels, number, words
+from maseg_nnunet.readers.codestream import CodestreamError, IncompleteError
+from maseg_nnunet.readers.tables import read_table
+
+Pixels = npt.NDArray[Any]
+
+_NATIVE: Final = (
+    uid.ImplicitVRLittleEndian,
+    uid.ExplicitVRLittleEndian,
+    uid.ExplicitVRBigEndian,
+    uid.DeflatedExplicitVRLittleEndian,
+)
+_GRAY: Final = ("MONOCHROME1", "MONOCHROME2")
+_ITEM: Final = b"\xfe\xff\x00\xe0"
+_LARGEST_OUTPUT: Final = float(1 << 30)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the samples lie in PixelData. `first_bit` is the number of unused bits below the sample."""
+
+    rows: int
+    columns: int
+    bits_allocated: int
+    bits_stored: int
+    first_bit: int
+    signed: bool
+    inverted: bool
+
+    @property
+    def limits(self) -> tuple[int, int]:
+        """The least and the largest value that can be stored."""
+        if self.signed:
+            return -(1 << self.bits_stored - 1), (1 << self.bits_stored - 1) - 1
+        return 0, (1 << self.bits_stored) - 1
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """Pixels after the modality LUT, read-only, shape (rows, columns); `minimum` and `maximum` without padding.
+
+    `limits`: the least and the largest value that any pixel could have. `shifted`: HighBit made a shift necessary.
+    """
+
+    pixels: Pixels
+    minimum: float
+    maximum: float
+    limits: tuple[float, float]
+    shifted: bool
+
+
+def read_layout(dataset: Dataset, max_megapixels: float) -> Layout:
+    """The image pixel module (PS3.3 C.7.6.3), checked. Raises RefusedError."""
+    photometric = code(dataset, "PhotometricInterpretation")
+    if integer(dataset, "SamplesPerPixel") not in (None, 1) or (photometric and photometric not in _GRAY):
+        raise RefusedError(Reason.COLOUR, "a mammogram has one gray sample a pixel, MONOCHROME1 or MONOCHROME2")
+    if not photometric:
+        raise RefusedError(Reason.UNREADABLE, "PhotometricInterpretation is missing: black and white can't be told")
+    rows, columns = integer(dataset, "Rows") or 0, integer(dataset, "Columns") or 0
+    if rows < 1 or columns < 1:
+        raise RefusedError(Reason.UNREADABLE, "Rows or Columns is missing or not a positive number")
+    if rows * columns > max_megapixels * 1e6:
+        raise RefusedError(
+            Reason.TOO_LARGE, f"{rows} x {columns} pixels are more than the limit of {max_megapixels:g} megapixels"
+        )
+    allocated = integer(dataset, "BitsAllocated")
+    stored = integer(dataset, "BitsStored")
+    sign = integer(dataset, "PixelRepresentation")
+    if allocated not in (8, 16, 32) or stored is None or not 1 <= stored <= allocated or sign not in (0, 1):
+        raise RefusedError(
+            Reason.UNREADABLE, "BitsAllocated, BitsStored or PixelRepresentation is missing or impossible"
+        )
+    high = integer(dataset, "HighBit")
+    first = 0 if high is None else high - stored + 1
+    if not 0 <= first <= allocated - stored:
+        raise RefusedError(Reason.UNREADABLE, "HighBit contradicts BitsStored and BitsAllocated")
+    return Layout(rows, columns, allocated, stored, first, sign == 1, photometric == "MONOCHROME1")
+
+
+def check_decodable(syntax: UID | None) -> None:
+    """Raise RefusedError (NO_DECODER) where nothing here decodes the transfer syntax; None: not stated."""
+    if syntax is None or syntax in _NATIVE:
+        return
+    if syntax not in decoders.SYNTAXES:
+        name = syntax.name if syntax.name != str(syntax) else "a transfer syntax that DICOM does not list"
+        raise RefusedError(Reason.NO_DECODER, f"{name}: convert it to JPEG 2000 lossless, with DCMTK or python-gdcm")
+    if not decoders.is_available(syntax):
+        raise RefusedError(Reason.NO_DECODER, f"{syntax.name}: install the package imagecodecs in a build that has it")
+
+
+def read_stored(dataset: Dataset, syntax: UID | None, layout: Layout) -> Stored:
+    """Decode the one frame of `dataset` and bring it to stored values after the modality LUT. Raises RefusedError."""
+    check_decodable(syntax)
+    modality = _read_modality(dataset, layout)
+    raw, shift = _decode(dataset, syntax, layout)
+    pixels, low, high = _stored_bits(raw, layout, shift)
+    padding = _read_padding(dataset, layout)
+    mask = None
+    if padding is not None and low <= padding[1] and high >= padding[0]:
+        mask = pixels <= padding[1]
+        if low < padding[0]:
+            mask &= pixels >= padding[0]
+        low, high = _range_outside(pixels, mask, padding, (low, high))
+    pixels = modality.apply(pixels)
+    limits = modality.limits(layout.limits)
+    # A table may turn values about, so that the ends of its output are not the output of the ends.
+    ends = modality.limits((low, high)) if modality.table is None else _masked_range(pixels, mask)
+    if mask is not None:
+        pixels = pixels if pixels.flags.writeable else pixels.copy()
+        np.copyto(pixels, np.asarray(limits[1] if layout.inverted else limits[0]).astype(pixels.dtype), where=mask)
+    pixels.setflags(write=False)
+    return Stored(pixels, *ends, limits, shifted=shift > 0)
+
+
+def _decode(dataset: Dataset, syntax: UID | None, layout: Layout) -> tuple[Pixels, int]:
+    """The samples as they lie in memory, shape (rows, columns), and by how many bits they must be shifted down."""
+    try:
+        element = dataset["PixelData"]
+        data, vr = element.value, element.VR
+    except Exception as error:  # a malformed element: pydicom raises many kinds
+        raise RefusedError(Reason.UNREADABLE, "the element PixelData can't be read") from error
+    if not isinstance(data, bytes):
+        raise RefusedError(Reason.UNREADABLE, "the element PixelData can't be read")
+    if syntax is None:
+        if data.startswith(_ITEM):
+            raise RefusedError(Reason.NO_DECODER, "compressed pixel data, but no TransferSyntaxUID that tells how")
+        syntax = uid.ExplicitVRLittleEndian if dataset.original_encoding[1] else uid.ExplicitVRBigEndian
+    shift = layout.first_bit
+    if syntax in decoders.SYNTAXES:
+        shift = _check_frame(data, syntax, layout)
+    else:
+        _check_length(len(data), layout)
+    try:
+        pixels = decoders.decode(
+            data,
+            syntax,
+            vr,
+            (layout.rows, layout.columns),
+            bits_allocated=layout.bits_allocated,
+            bits_stored=layout.bits_stored,
+            signed=layout.signed,
+        )
+    except Exception as error:  # whatever a decoder makes of a broken frame
+        raise RefusedError(Reason.UNREADABLE, "the pixel data can't be decoded: the file is damaged") from error
+    return pixels, shift
+
+
+def _check_frame(data: bytes, syntax: UID, layout: Layout) -> int:
+    """Look at the codestream before it is decoded; return the shift. Raises RefusedError."""
+    try:
+        frame = get_frame(data, 0, number_of_frames=1)
+        found = decoders.inspect(frame, syntax, layout.rows, layout.columns, layout.bits_allocated)
+    except IncompleteError as error:
+        raise RefusedError(Reason.TRUNCATED, f"{error}") from error
+    except CodestreamError as error:
+        raise RefusedError(Reason.UNREADABLE, f"{error}: the file is damaged") from error
+    except Exception as error:  # encapsulation that is none: pydicom raises many kinds
+        raise RefusedError(Reason.UNREADABLE, "the pixel data are not encapsulated as they should be") from error
+    # A codestream of fewer bits than HighBit reaches holds samples that were shifted when they were encoded.
+    return layout.first_bit if found.precision >= layout.first_bit + layout.bits_stored else 0
+
+
+def _check_length(length: int, layout: Layout) -> None:
+    sample = layout.bits_allocated // 8
+    expected = layout.rows * layout.columns * sample
+    if length < expected:
+        raise RefusedError(Reason.TRUNCATED, f"the pixel data have {length} of {expected} bytes")
+    # A few bytes too many are padding; a row or a column too many is an image of another size.
+    if length - expected > 1 and length - expected >= min(layout.rows, layout.columns) * sample:
+        raise RefusedError(Reason.UNREADABLE, f"the pixel data have {length} bytes, Rows x Columns need {expected}")
+
+
+def _stored_bits(raw: Pixels, layout: Layout, shift: int) -> tuple[Pixels, int, int]:
+    """The stored bits alone, signed as they are meant, with their range. Copies only where bits must change."""
+    size = layout.bits_allocated // 8
+    least, largest = layout.limits
+    pixels = raw.view(f"u{size}")
+    if shift:
+        pixels = pixels >> pixels.dtype.type(shift)
+    if layout.signed:
+        pixels = pixels.view(f"i{size}")
+    low, high = int(pixels.min()), int(pixels.max())
+    if least <= low and high <= largest:
+        return pixels, low, high
+    if layout.signed:
+        unused = pixels.dtype.type(layout.bits_allocated - layout.bits_stored)
+        pixels = (pixels << unused) >> unused
+    else:
+        pixels = pixels & pixels.dtype.type(largest)
+    return pixels, int(pixels.min()), int(pixels.max())
+
+
+def _read_padding(dataset: Dataset, layout: Layout) -> tuple[int, int] | None:
+    """PixelPaddingValue to PixelPaddingRangeLimit as (least, largest) stored value."""
+    value = _stored_value(words(dataset, "PixelPaddingValue"), layout)
+    if value is None:
+        return None
+    limit = _stored_value(words(dataset, "PixelPaddingRangeLimit"), layout)
+    return (value, value) if limit is None else (min(value, limit), max(value, limit))
+
+
+def _stored_value(found: tuple[int, ...], layout: Layout) -> int | None:
+    """The stored value that a word (US or SS, whichever it was read as) stands for."""
+    if len(found) != 1:
+        return None
+    value = found[0] & 0xFFFF
+    if layout.signed and value > layout.limits[1]:
+        value -= 0x10000 if value & 0x8000 else 1 << layout.bits_stored
+    return value
+
+
+def _range_outside(
+    pixels: Pixels, mask: npt.NDArray[np.bool_], padding: tuple[int, int], whole: tuple[int, int]
+) -> tuple[int, int]:
+    """Least and largest value outside `mask`; equal where nothing is outside. `whole`: of all pixels."""
+    low, high = whole
+    if low >= padding[0] and high <= padding[1]:
+        return low, low
+    if high <= padding[1]:
+        high = int(np.where(mask, low, pixels).max())
+    if low >= padding[0]:
+        low = int(np.where(mask, high, pixels).min())
+    return low, high
+
+
+def _masked_range(pixels: Pixels, mask: npt.NDArray[np.bool_] | None) -> tuple[float, float]:
+    values = pixels if mask is None else pixels[~mask]
+    return (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
+
+
+@dataclass(frozen=True, eq=False)
+class _Modality:
+    """The modality LUT: `table` from the stored value `first` on, else slope and intercept."""
+
+    slope: float = 1.0
+    intercept: float = 0.0
+    first: int = 0
+    table: Pixels | None = None
+
+    def apply(self, stored: Pixels) -> Pixels:
+        """Integers where the mapping gives integers, else float32."""
+        if self.table is not None:
+            index = np.clip(stored.astype(np.int64) - self.first, 0, len(self.table) - 1)
+            return np.asarray(self.table[index])
+        if self.slope == 1 and self.intercept == 0:
+            return stored
+        if self.slope == 1 and self.intercept == int(self.intercept):
+            return np.asarray(stored.astype(np.int32) + np.int32(self.intercept))
+        output = np.multiply(stored, np.float32(self.slope), dtype=np.float32)
+        output += np.float32(self.intercept)
+        return np.asarray(output)
+
+    def limits(self, stored: tuple[int, int]) -> tuple[float, float]:
+        """Least and largest output for stored values between the two given."""
+        if self.table is not None:
+            return float(self.table.min()), float(self.table.max())
+        ends = [value * self.slope + self.intercept for value in stored]
+        return min(ends), max(ends)
+
+
+def _read_modality(dataset: Dataset, layout: Layout) -> _Modality:
+    """ModalityLUTSequence, else RescaleSlope and RescaleIntercept, also where they sit in functional groups."""
+    for item in items(dataset, "ModalityLUTSequence")[:1]:
+        table = read_table(item, layout.limits)
+        if table is None:
+            raise RefusedError(Reason.NO_LUT, "the modality LUT's table does not fit its descriptor")
+        return _Modality(first=table.first, table=table.values)
+    level = first_level(levels(dataset), "RescaleSlope")
+    found = [
+        number(level, keyword) if is_present(level, keyword) else default
+        for keyword, default in (("RescaleSlope", 1.0), ("RescaleIntercept", 0.0))
+    ]
+    slope, intercept = found
+    if slope is None or intercept is None or slope == 0:
+        raise RefusedError(Reason.NO_LUT, "RescaleSlope is zero, or it or RescaleIntercept is no number")
+    modality = _Modality(slope, intercept)
+    if max(abs(end) for end in modality.limits(layout.limits)) > _LARGEST_OUTPUT:
+        raise RefusedError(Reason.NO_LUT, "RescaleSlope and RescaleIntercept lead to impossible values")
+    return modality

@@ -1,0 +1,113 @@
+"""View, side and special views: from codes, else from text, else from words of the file's path.
+
+Codes: PS3.16 CID 4014 (view) and CID 4015 (modifier), in SNOMED RT style (schemes SRT, SNM3) and SNOMED CT. A code
+value belongs to one of the two styles only, so the scheme need not be asked.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final
+
+from pydicom.dataset import Dataset
+
+from maseg_nnunet.mammogram import Flag, Side, View
+from maseg_nnunet.readers.attributes import code, first_level, items, levels, text
+
+_VIEW_CODES: Final = {
+    "R-10242": View.CC,
+    "399162004": View.CC,
+    "R-10226": View.MLO,
+    "399368009": View.MLO,
+    "R-10224": View.ML,
+    "399260004": View.ML,
+    "R-10228": View.LM,
+    "399352003": View.LM,
+    "R-10230": View.LMO,
+    "399099002": View.LMO,
+    "R-1024A": View.XCCL,
+    "399192008": View.XCCL,
+    "R-1024B": View.XCCM,
+    "399101009": View.XCCM,
+}
+_SPECIMEN_CODES: Final = frozenset({"127457009", "G-8310"})
+_MODIFIER_CODES: Final = {
+    "R-102D6": Flag.MAGNIFICATION,
+    "399163009": Flag.MAGNIFICATION,
+    "R-102D7": Flag.SPOT,
+    "399055006": Flag.SPOT,
+    "R-102D5": Flag.IMPLANT_DISPLACED,
+    "399209000": Flag.IMPLANT_DISPLACED,
+}
+_VIEW_WORDS: Final = {view.value: view for view in View if view.value}
+_SIDE_WORDS: Final = {"L": Side.LEFT, "LEFT": Side.LEFT, "R": Side.RIGHT, "RIGHT": Side.RIGHT}
+_FOLDERS: Final = 3
+"""How many folders above a file may speak for it."""
+
+
+def is_specimen(dataset: Dataset) -> bool:
+    """Whether the view is that of a specimen, taken out of the breast."""
+    return any(text(item, "CodeValue") in _SPECIMEN_CODES for item in items(dataset, "ViewCodeSequence"))
+
+
+def read_view(dataset: Dataset) -> View:
+    """ViewCodeSequence, else ViewPosition, else UNKNOWN."""
+    for item in items(dataset, "ViewCodeSequence"):
+        if text(item, "CodeValue") in _VIEW_CODES:
+            return _VIEW_CODES[text(item, "CodeValue")]
+    return _VIEW_WORDS.get(code(dataset, "ViewPosition"), View.UNKNOWN)
+
+
+def read_modifiers(dataset: Dataset) -> tuple[Flag, ...]:
+    """Magnification, spot and implant-displaced, from ViewModifierCodeSequence in the view's item (or beside it)."""
+    places = [*items(dataset, "ViewCodeSequence"), dataset]
+    codes = {text(item, "CodeValue") for place in places for item in items(place, "ViewModifierCodeSequence")}
+    found = {_MODIFIER_CODES[value] for value in codes if value in _MODIFIER_CODES}
+    return tuple(flag for flag in Flag if flag in found)
+
+
+def read_side(dataset: Dataset) -> Side:
+    """ImageLaterality, else Laterality, else FrameLaterality of the functional groups, else UNKNOWN."""
+    for keyword in ("ImageLaterality", "Laterality", "FrameLaterality"):
+        side = code(first_level(levels(dataset), keyword), keyword)
+        if side in ("L", "R"):
+            return Side(side)
+    return Side.UNKNOWN
+
+
+def view_from_path(path: Path) -> View:
+    """The view that the file's stem names, else the nearest folder that names one; UNKNOWN where two are named."""
+    for words in _words(path):
+        views = {view for word in words if (view := _split(word)[1]) is not View.UNKNOWN}
+        if views:
+            return views.pop() if len(views) == 1 else View.UNKNOWN
+    return View.UNKNOWN
+
+
+def side_from_path(path: Path) -> Side:
+    """As `view_from_path`. A single letter counts only where a view stands with it: folders are named by letters."""
+    for words in _words(path):
+        has_view = any(_split(word)[1] is not View.UNKNOWN for word in words)
+        sides = {_split(word)[0] for word in words if len(word) > 1 or has_view} - {Side.UNKNOWN}
+        if sides:
+            return sides.pop() if len(sides) == 1 else Side.UNKNOWN
+    return Side.UNKNOWN
+
+
+def _words(path: Path) -> list[list[str]]:
+    """Words of the stem and of the nearest folders, in capitals."""
+    names = [path.stem, *(folder.name for folder in list(path.parents)[:_FOLDERS])]
+    return [re.findall(r"[A-Z0-9]+", name.upper()) for name in names]
+
+
+def _split(word: str) -> tuple[Side, View]:
+    """What a word names: LCC is both, MLO and LEFT are one."""
+    if word in _VIEW_WORDS or word in _SIDE_WORDS:
+        return _SIDE_WORDS.get(word, Side.UNKNOWN), _VIEW_WORDS.get(word, View.UNKNOWN)
+    for side in ("LEFT", "RIGHT", "L", "R"):
+        if word.startswith(side) and word[len(side) :] in _VIEW_WORDS:
+            return _SIDE_WORDS[side], _VIEW_WORDS[word[len(side) :]]
+        if word.endswith(side) and word[: -len(side)] in _VIEW_WORDS:
+            return _SIDE_WORDS[side], _VIEW_WORDS[word[: -len(side)]]
+    return Side.UNKNOWN, View.UNKNOWN

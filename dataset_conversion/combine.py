@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from maseg_nnunet.dataset_conversion.nnunet_raw import dataset_json, image_path, label_path, write_sources
 from maseg_nnunet.dataset_conversion.splits import fold
+
 from maseg_nnunet.errors import DatasetError, UsageError
 from maseg_nnunet.files import write_json
 from maseg_nnunet.manifest import MANIFEST, ManifestRow, read_manifest, write_manifest
@@ -74,9 +75,7 @@ def combine(
     origin = {row.case: part for part in parts for row in part.rows}
     before = {row.case: row for part in parts for row in part.rows}
     numbers = {key: n for n, key in enumerate(sorted((row.dataset, row.source) for row in before.values()), start=1)}
-    rows = [
-        replace(row, subset=subsets[row.woman], source=numbers[row.dataset, row.source]) for row in before.values()
-    ]
+    rows = [replace(row, subset=subsets[row.woman], source=numbers[row.dataset, row.source]) for row in before.values()]
     _write(target, parts, rows, before, origin)
     write_sources(target, _sources(parts, numbers))
     return target

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +16,6 @@ from typing import Final
 from maseg_nnunet.errors import DatasetError
 
 KEY_BYTES: Final = 32
-_DUMMY = re.compile(r"(0*|x*|anon.*|unknown|none|dummy|test|n/?a|patient|id|-+|\.+|\?+)", re.IGNORECASE)
 
 
 def default_key_file() -> Path:
@@ -76,11 +74,6 @@ def drawing_number(seed: int, *fields: str) -> int:
     It is compared and thrown away, never written.
     """
     return int.from_bytes(hashlib.blake2b(_length_prefixed((str(seed), *fields)), digest_size=8).digest(), "big")
-
-
-def is_dummy_patient_id(patient_id: str) -> bool:
-    """Whether a PatientID is empty or a placeholder that many women share."""
-    return _DUMMY.fullmatch(patient_id.strip()) is not None
 
 
 def _length_prefixed(fields: tuple[str, ...]) -> bytes:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from maseg_nnunet.dataset_conversion.datasets.base import Found, Known
-from maseg_nnunet.dataset_conversion.names import Pseudonyms, drawing_number, is_dummy_patient_id, load_key
+from maseg_nnunet.dataset_conversion.names import Pseudonyms, drawing_number, load_key
 
 from maseg_nnunet.errors import Reason, RefusedError
 from maseg_nnunet.mammogram import Flag, Identity, Intent, Side, View
@@ -134,6 +134,8 @@ def uid_name(names: Pseudonyms, uid: str) -> str:
 
 def _person(identity: Identity) -> tuple[str, ...]:
     """The fields that make a woman: with a dummy PatientID all would be one, so the study stands in, or the image."""
+    from maseg_nnunet.readers.identity import is_dummy_patient_id
+
     if not is_dummy_patient_id(identity.patient_id):
         return identity.patient_id.strip(), identity.issuer
     return "study", identity.study_uid or identity.instance_uid

@@ -22,7 +22,9 @@ class Answer:
 Run = Callable[..., Answer]
 
 
-def _run(main: Callable[[], None], name: str, arguments: tuple[str | Path, ...], capture: pytest.CaptureFixture[str]) -> Answer:
+def _run(
+    main: Callable[[], None], name: str, arguments: tuple[str | Path, ...], capture: pytest.CaptureFixture[str]
+) -> Answer:
     capture.readouterr()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", [name, *map(str, arguments)])

@@ -35,7 +35,7 @@ def real_dicom() -> Path:
 
 @pytest.fixture(scope="session")
 def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small mini-MIAS look-alike: folder `films` of 24 PGM with Info.txt, `masks` of PNG, and mini_mias.csv beside."""
+    """Look-alikes of mini-MIAS: `films` with 24 PGM and Info.txt, `masks` with PNG, mini_mias.csv beside."""
     import cv2
     import numpy as np
 

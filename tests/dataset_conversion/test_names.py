@@ -10,7 +10,6 @@ from maseg_nnunet.dataset_conversion.names import (
     Pseudonyms,
     default_key_file,
     drawing_number,
-    is_dummy_patient_id,
     load_key,
 )
 
@@ -56,15 +55,3 @@ def test_a_bad_key_file_is_an_error_not_a_new_key(tmp_path: Path, content: bytes
     with pytest.raises(DatasetError, match="key file"):
         load_key(file)
     assert file.exists() == (content is not None)
-
-
-@pytest.mark.parametrize(
-    "dummy", ["", " ", "0", "0000000000", "ANON", "Anonymous", "anonymized", "UNKNOWN", "none", "XXX", "N/A", "-"]
-)
-def test_dummy_patient_ids(dummy: str) -> None:
-    assert is_dummy_patient_id(dummy)
-
-
-@pytest.mark.parametrize("real", ["4711", "00012", "P0", "A123", "10"])
-def test_real_patient_ids(real: str) -> None:
-    assert not is_dummy_patient_id(real)

@@ -1,42 +1,65 @@
 """MasegTrainer: what differs from nnU-Net's own trainer when mammograms are segmented, and only that.
 
-The parts live in `maseg_nnunet` and are tested there: losses, precision, folds. nnU-Net imports this module
-from the folder that nnUNet_extTrainer names and drops it again, so nothing here may be pickled or keep state.
+The parts live in `maseg_nnunet` and are tested there: folds, loading, augmentation, losses, precision, early stopping.
+nnU-Net imports this module from the folder that nnUNet_extTrainer names and drops it again, so nothing here may be
+pickled or keep state. Variants are in `maseg_variants.py`.
 """
+
+# nnU-Net comes without types:
+# mypy: disallow-subclassing-any=False
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
+from time import time
 from typing import Any, Final
 
 import numpy as np
 import torch
+from batchgenerators.dataloading.nondet_multi_threaded_augmenter import NonDetMultiThreadedAugmenter
+from batchgenerators.dataloading.single_threaded_augmenter import SingleThreadedAugmenter
 from nnunetv2.paths import nnUNet_raw
+from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
-from torch import nn
+from torch import distributed, nn
 
+from maseg_nnunet.augmentation import Recipe
+from maseg_nnunet.early_stopping import Progress, judge
 from maseg_nnunet.files import atomic
 from maseg_nnunet.folds import fetch, read_fold
+from maseg_nnunet.labels import LABELS
+from maseg_nnunet.loading import TrainingPatches, ValidationPatches, validation_iterations
 from maseg_nnunet.losses import PAPER_ALPHA, PixelLoss, WeightedCrossEntropy
+from maseg_nnunet.lut_augmentation import read_voi_luts
+from maseg_nnunet.paths import VOI_LUTS
 from maseg_nnunet.precision import autocast, channels_last
+from maseg_nnunet.progress import draw_progress
 
 COLUMNS: Final = 1
 """The image axis that may be mirrored: a breast has a left and a right form, but none upside down."""
 
 WITHOUT_DEEP_SUPERVISION: Final = "maseg_nnunet.network.UNet"
 
+BEST, LATEST, FINAL = "checkpoint_best.pth", "checkpoint_latest.pth", "checkpoint_final.pth"
 
-class MasegTrainer(nnUNetTrainer):  # type: ignore[misc]  # nnU-Net comes without types
-    """Trains as the paper does: weighted cross-entropy, AdamW, left-right mirroring alone.
+
+class MasegTrainer(nnUNetTrainer):
+    """Trains as the paper does: its augmentation, its loss, its early stopping (sections 2.2.2 and 2.2.3).
 
     The paper names no optimizer; AdamW from 1e-3, falling polynomially over at most 200 epochs, is this project's.
+    checkpoint_best has the weights of the lowest validation loss; checkpoint_final gets them at the end.
+
+    `alpha`: weights of the classes in the loss. `recipe`: the augmentation. `patience`: epochs without a better
+    validation loss after which training stops, None for never.
     """
 
     alpha: tuple[float, ...] = PAPER_ALPHA
+    recipe: Recipe = Recipe()
+    patience: int | None = 10
 
     def __init__(
         self,
@@ -44,13 +67,15 @@ class MasegTrainer(nnUNetTrainer):  # type: ignore[misc]  # nnU-Net comes withou
         configuration: str,
         fold: int,
         dataset_json: dict[str, Any],
-        device: torch.device = torch.device("cuda"),  # noqa: B008  # nnU-Net reads this very signature
+        device: torch.device = torch.device("cuda"),
     ) -> None:
         super().__init__(plans, configuration, fold, dataset_json, device)
         self.initial_lr = 1e-3
         self.weight_decay = 1e-2
         self.num_epochs = 200
-        self.save_every = 1
+        self.inference_allowed_mirroring_axes: tuple[int, ...] | None = (COLUMNS,)
+        self.network: Any
+        self.dataset_class: Any
         self.enable_deep_supervision = self.configuration_manager.network_arch_class_name != WITHOUT_DEEP_SUPERVISION
 
     def make_loss(self) -> PixelLoss:
@@ -74,31 +99,14 @@ class MasegTrainer(nnUNetTrainer):  # type: ignore[misc]  # nnU-Net comes withou
         return network
 
     def initialize(self) -> None:
-        """As nnU-Net, then the layout that is fastest."""
+        """As nnU-Net, then the memory layout that is fastest."""
         super().initialize()
         self.network = channels_last(self.network, self.device)
-
-    def _build_loss(self) -> nn.Module:
-        loss = self.make_loss()
-        if not self.enable_deep_supervision:
-            return loss
-        weights = 0.5 ** np.arange(len(self._get_deep_supervision_scales()))
-        # As nnU-Net: the coarsest output is left out; DDP must still see it used.
-        weights[-1] = 1e-6 if self.is_ddp and not self._do_i_compile() else 0
-        return DeepSupervisionWrapper(loss, weights / weights.sum())  # type: ignore[no-any-return]
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, Any]:
         """AdamW under nnU-Net's polynomial schedule."""
         optimizer = torch.optim.AdamW(self.network.parameters(), self.initial_lr, weight_decay=self.weight_decay)
         return optimizer, PolyLRScheduler(optimizer, self.initial_lr, self.num_epochs)
-
-    def configure_rotation_dummyDA_mirroring_and_inital_patch_size(  # noqa: N802
-        self,
-    ) -> tuple[tuple[float, float], bool, Sequence[int], tuple[int, ...]]:
-        """nnU-Net's, with +-5 degrees and left-right mirroring alone, in training and at test time."""
-        _, dummy, size, _ = super().configure_rotation_dummyDA_mirroring_and_inital_patch_size()
-        self.inference_allowed_mirroring_axes = (COLUMNS,)
-        return (-np.pi / 36, np.pi / 36), dummy, size, (COLUMNS,)
 
     def do_split(self) -> tuple[list[str], list[str]]:
         """The fold of splits_final.json, fetched from nnUNet_raw where it is missing.
@@ -114,55 +122,172 @@ class MasegTrainer(nnUNetTrainer):  # type: ignore[misc]  # nnU-Net comes withou
         self.print_to_log_file(f"Fold {self.fold}: {len(train)} training and {len(validation)} validation cases.")
         return train, validation
 
+    def get_dataloaders(self) -> tuple[Any, Any]:
+        """Augmented training patches from nnU-Net's workers, and the fixed validation patches from one of their own."""
+        if self.dataset_class is None:
+            self.dataset_class = infer_dataset_class(self.preprocessed_dataset_folder)
+        world = distributed.get_world_size() if self.is_ddp else 1
+        train, validation = self.get_tr_and_val_datasets()
+        self.num_val_iterations_per_epoch = validation_iterations(
+            len(validation.identifiers), self.configuration_manager.batch_size, world
+        )
+        patch = tuple(self.configuration_manager.patch_size)
+        scales = self._get_deep_supervision_scales()
+        share = self.oversample_foreground_percent
+        recipe = self.recipe.at_spacing(float(np.mean(self.configuration_manager.spacing)))
+        training = TrainingPatches(train, self.batch_size, patch, recipe, self._read_luts(train), share, scales)
+        fixed = ValidationPatches(
+            validation, self.batch_size, patch, share, self.num_val_iterations_per_epoch, scales, self.local_rank, world
+        )
+        workers = get_allowed_n_proc_DA()
+        if workers == 0:
+            return SingleThreadedAugmenter(training, None), SingleThreadedAugmenter(fixed, None)
+        return self._in_workers(training, workers), self._in_workers(fixed, 1)
+
+    def _in_workers(self, loader: Any, workers: int) -> NonDetMultiThreadedAugmenter:
+        return NonDetMultiThreadedAugmenter(
+            loader,
+            transform=None,
+            num_processes=workers,
+            num_cached=max(6, workers // 2),
+            pin_memory=self.device.type == "cuda",
+            wait_time=0.002,
+        )
+
+    def _read_luts(self, cases: Any) -> dict[str, Any]:
+        path = Path(self.preprocessed_dataset_folder_base) / VOI_LUTS
+        if not path.is_file():
+            self.print_to_log_file(f"No {path}: every case has its NORMAL look-up table jittered and no other.")
+            return {}
+        luts = read_voi_luts(path)
+        return {case: luts[case] for case in cases.identifiers if case in luts}
+
+    def _build_loss(self) -> nn.Module:
+        loss = self.make_loss()
+        if not self.enable_deep_supervision:
+            return loss
+        weights = 0.5 ** np.arange(len(self._get_deep_supervision_scales()))
+        # As nnU-Net: the coarsest output is left out; DDP must still see it used.
+        weights[-1] = 1e-6 if self.is_ddp and not self._do_i_compile() else 0
+        wrapped: nn.Module = DeepSupervisionWrapper(loss, weights / weights.sum())
+        return wrapped
+
     def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
         """nnU-Net's step, on a CPU in the precision that it is fastest in (nnU-Net's own stays in float32 there)."""
         with autocast(self.device):
-            return super().train_step(batch)  # type: ignore[no-any-return]
+            result: dict[str, Any] = super().train_step(batch)
+        return result
 
     def validation_step(self, batch: dict[str, Any]) -> dict[str, Any]:
         """As `train_step`."""
         with autocast(self.device):
-            return super().validation_step(batch)  # type: ignore[no-any-return]
+            result: dict[str, Any] = super().validation_step(batch)
+        return result
+
+    def perform_actual_validation(self, save_probabilities: bool = False) -> None:
+        """nnU-Net's, on whole images, without mirroring: the paper uses no test-time augmentation (section 2.3.1)."""
+        axes = self.inference_allowed_mirroring_axes
+        self.inference_allowed_mirroring_axes = None
+        try:
+            with autocast(self.device):
+                super().perform_actual_validation(save_probabilities)
+        finally:
+            self.inference_allowed_mirroring_axes = axes
+
+    @property
+    def progress(self) -> Progress:
+        """Where training stands, by the validation losses in the logger, which are the same on all ranks."""
+        return judge(self.logger.get_value("val_losses", step=None), self.patience)
+
+    def run_training(self) -> None:
+        """nnU-Net's loop until early stopping or the last epoch; a finished run that is continued ends at once."""
+
+        def is_finished() -> bool:
+            return self.progress.stop or self.current_epoch >= self.num_epochs
+
+        if is_finished() and (Path(self.output_folder) / FINAL).is_file():
+            self.print_to_log_file(f"Training was finished after {self.current_epoch} epochs: nothing left to train.")
+            return
+        if not is_finished():
+            self.on_train_start()
+        while not is_finished():
+            self.on_epoch_start()
+            self.on_train_epoch_start()
+            steps = range(self.num_iterations_per_epoch)
+            self.on_train_epoch_end([self.train_step(next(self.dataloader_train)) for _ in steps])
+            with torch.no_grad():
+                self.on_validation_epoch_start()
+                steps = range(self.num_val_iterations_per_epoch)
+                self.on_validation_epoch_end([self.validation_step(next(self.dataloader_val)) for _ in steps])
+            self.on_epoch_end()
+        self.on_train_end()
+
+    def on_epoch_end(self) -> None:
+        """Log the epoch, save checkpoints and draw progress.png.
+
+        The best weights are saved before the latest: killed in between, the run repeats this epoch.
+        """
+        self.logger.log("epoch_end_timestamps", time(), self.current_epoch)
+        log = self.logger.get_checkpoint()
+        seconds = log["epoch_end_timestamps"][-1] - log["epoch_start_timestamps"][-1]
+        self.print_to_log_file("train_loss", round(float(log["train_losses"][-1]), 4))
+        self.print_to_log_file("val_loss", round(float(log["val_losses"][-1]), 4))
+        self.print_to_log_file("Pseudo dice", [round(float(dice), 4) for dice in log["dice_per_class_or_region"][-1]])
+        self.print_to_log_file(f"Epoch time: {seconds:.2f} s")
+        progress = self.progress
+        if progress.improved:
+            self.print_to_log_file("Best validation loss so far.")
+            self.save_checkpoint(str(Path(self.output_folder) / BEST))
+        else:
+            self.print_to_log_file(
+                f"No better validation loss for {progress.stale} epochs (patience: {self.patience}); best was epoch "
+                f"{progress.best}."
+            )
+        if progress.stop:
+            self.print_to_log_file(f"Early stopping after epoch {self.current_epoch}.")
+        self.save_checkpoint(str(Path(self.output_folder) / LATEST))
+        if self.local_rank == 0:
+            names = {value: name for name, value in LABELS.items()}
+            classes = [names.get(label, str(label)) for label in self.label_manager.foreground_labels]
+            draw_progress(Path(self.output_folder) / "progress.png", log, progress, classes)
+        self.current_epoch += 1
+
+    def on_train_end(self) -> None:
+        """As nnU-Net, with the best weights: checkpoint_final holds them, and the final validation uses them."""
+        if self.is_ddp:
+            distributed.barrier()  # rank 0 has written checkpoint_best
+        best = Path(self.output_folder) / BEST
+        if self.progress.best is not None and best.is_file():
+            self.print_to_log_file(f"The weights of epoch {self.progress.best} are kept.")
+            checkpoint = torch.load(best, map_location=self.device, weights_only=True)
+            self._bare_network().load_state_dict(checkpoint["network_weights"])
+        super().on_train_end()
 
     def save_checkpoint(self, filename: str) -> None:
-        """As nnU-Net, but a run that is killed leaves no half-written file."""
+        """As nnU-Net, but never half-written, and without NumPy's scalars, so that it loads with weights_only=True."""
         if self.local_rank != 0 or self.disable_checkpointing:
             return
+        self.logger.load_checkpoint(_plain(self.logger.get_checkpoint()))
         with atomic(Path(filename)) as temporary:
             super().save_checkpoint(str(temporary))
 
-
-class MasegTrainerDemo(MasegTrainer):
-    """A minute on two cores: a few short epochs, and a final validation of a few cases. For the demo and tests."""
-
-    final_validation_cases = 4
-
-    def __init__(
-        self,
-        plans: dict[str, Any],
-        configuration: str,
-        fold: int,
-        dataset_json: dict[str, Any],
-        device: torch.device = torch.device("cuda"),  # noqa: B008
-    ) -> None:
-        super().__init__(plans, configuration, fold, dataset_json, device)
-        self.num_epochs = 5
-        self.num_iterations_per_epoch = 20
-        self.num_val_iterations_per_epoch = 4
-
-    def perform_actual_validation(self, save_probabilities: bool = False) -> None:
-        """nnU-Net's final validation on the first few cases, without mirroring."""
-        split, axes = self.do_split, self.inference_allowed_mirroring_axes
-        train, validation = split()
-        self.do_split = lambda: (train, validation[: self.final_validation_cases])  # type: ignore[method-assign]
-        self.inference_allowed_mirroring_axes = None
-        try:
-            super().perform_actual_validation(save_probabilities)
-        finally:
-            self.do_split, self.inference_allowed_mirroring_axes = split, axes  # type: ignore[method-assign]
+    def _bare_network(self) -> nn.Module:
+        """The network without the wrappers of DDP and torch.compile."""
+        network = self.network.module if self.is_ddp else self.network
+        bare: nn.Module = getattr(network, "_orig_mod", network)
+        return bare
 
 
 def _clamp(network: nn.Module, images: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
     """Forward pre-hook: VOI units to [0, 1]."""
     image, *others = images
     return image.clamp(0, 1), *others
+
+
+def _plain(value: Any) -> Any:
+    """`value` with NumPy's scalars turned into Python's, in dicts and lists too."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return value.item() if isinstance(value, np.generic) else value

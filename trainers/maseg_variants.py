@@ -1,0 +1,110 @@
+"""Variants of MasegTrainer, each a few lines: the paper's Table 4, and what is worth comparing beside it.
+
+MasegTrainer itself is the paper's winner: weighted cross-entropy with 2.0 for the pectoral muscle.
+"""
+
+# nnU-Net comes without types:
+# mypy: disallow-subclassing-any=False
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from maseg_nnunet.trainers.maseg_trainer import MasegTrainer
+
+from maseg_nnunet.augmentation import Recipe
+from maseg_nnunet.losses import PixelLoss, PlainCrossEntropy, WeightedFocal
+
+
+class MasegTrainerCE10(MasegTrainer):
+    """Weighted cross-entropy, 1.0 for the pectoral muscle."""
+
+    alpha = (1.0, 1.0, 1.0)
+
+
+class MasegTrainerCE15(MasegTrainer):
+    """Weighted cross-entropy, 1.5 for the pectoral muscle."""
+
+    alpha = (1.0, 1.0, 1.5)
+
+
+class MasegTrainerCE25(MasegTrainer):
+    """Weighted cross-entropy, 2.5 for the pectoral muscle."""
+
+    alpha = (1.0, 1.0, 2.5)
+
+
+class MasegTrainerFocal(MasegTrainer):
+    """Weighted focal loss, 2.0 for the pectoral muscle."""
+
+    def make_loss(self) -> PixelLoss:
+        """The paper's Eq. 3."""
+        return WeightedFocal(self.alpha, ignore_label=self.label_manager.ignore_label)
+
+
+class MasegTrainerFocal10(MasegTrainerFocal):
+    """Weighted focal loss, 1.0 for the pectoral muscle."""
+
+    alpha = (1.0, 1.0, 1.0)
+
+
+class MasegTrainerFocal15(MasegTrainerFocal):
+    """Weighted focal loss, 1.5 for the pectoral muscle."""
+
+    alpha = (1.0, 1.0, 1.5)
+
+
+class MasegTrainerFocal25(MasegTrainerFocal):
+    """Weighted focal loss, 2.5 for the pectoral muscle."""
+
+    alpha = (1.0, 1.0, 2.5)
+
+
+class MasegTrainerPlainCE(MasegTrainer):
+    """The ordinary cross-entropy: a pixel counts for its own class alone."""
+
+    def make_loss(self) -> PixelLoss:
+        """-alpha_y log p_y."""
+        return PlainCrossEntropy(self.alpha, ignore_label=self.label_manager.ignore_label)
+
+
+class MasegTrainerNoiseRange(MasegTrainer):
+    """Noise of a standard deviation drawn between 0 and 5 % of the range, where Table 3 has 5 % always."""
+
+    recipe = replace(Recipe(), noise=(0.0, 0.05))
+
+
+class MasegTrainerNoEarlyStopping(MasegTrainer):
+    """All 200 epochs; the best weights are kept all the same."""
+
+    patience = None
+
+
+class MasegTrainerDemo(MasegTrainer):
+    """A minute on two cores: a few short epochs, and a final validation of a few cases. For the demo and tests."""
+
+    final_validation_cases = 4
+
+    def __init__(
+        self,
+        plans: dict[str, Any],
+        configuration: str,
+        fold: int,
+        dataset_json: dict[str, Any],
+        device: torch.device = torch.device("cuda"),
+    ) -> None:
+        super().__init__(plans, configuration, fold, dataset_json, device)
+        self.initial_lr = 3e-3
+        self.num_epochs = 8
+        self.num_iterations_per_epoch = 40
+
+    def perform_actual_validation(self, save_probabilities: bool = False) -> None:
+        """As MasegTrainer, on the first few cases."""
+        train, validation = self.do_split()
+        self.do_split = lambda: (train, validation[: self.final_validation_cases])  # type: ignore[method-assign]
+        try:
+            super().perform_actual_validation(save_probabilities)
+        finally:
+            del self.do_split

@@ -20,6 +20,7 @@ from pydicom.errors import InvalidDicomError
 from pydicom.tag import BaseTag, Tag
 
 from maseg_nnunet.errors import OutputError
+from maseg_nnunet.readers.quiet import silence_pydicom
 
 # PS3.3 C.7.1.1 (patient) and C.7.2.1 (study). Type 2 is written empty where the source has nothing legal.
 TYPE_2: Final = (
@@ -64,6 +65,7 @@ _SEXES: Final = ("M", "F", "O")
 
 def read_source_header(path: Path) -> Dataset:
     """What this module and `dicom_seg` look at in the header of `path`, undecoded. Raises OutputError on none."""
+    silence_pydicom()
     keywords = [*TYPE_2, *TYPE_3, *REFERENCES, "SpecificCharacterSet"]
     try:
         return dcmread(path, stop_before_pixels=True, force=True, specific_tags=[_tag(keyword) for keyword in keywords])

@@ -16,6 +16,7 @@ import logging
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
@@ -80,6 +81,11 @@ class Algorithm:
     version: str
     model: str
     name: str = MANUFACTURER
+
+
+def algorithm_of(plans_name: str, digest: str) -> Algorithm:
+    """This package with the weights of SHA-256 `digest` (hexadecimal), planned as `plans_name`."""
+    return Algorithm(version("maseg-nnunet"), f"{plans_name[:40]} {digest[:16]}")
 
 
 def write_dicom_seg(

@@ -1,0 +1,314 @@
+"""A DICOM node that segments what it is sent: storage SCP in, Segmentation objects out. The extra `[pacs]`.
+
+A C-STORE is acknowledged when the file is safely on disk (`spool.py`), and refused as out of resources when too many
+wait. One thread segments, one sends; a destination that does not answer is tried again, ever more seldom. Log lines
+carry the spool's own names, and nothing of a header. Not for queries, not for storage commitment.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final
+
+from pydicom import dcmread
+from pydicom.uid import (
+    AllTransferSyntaxes,
+    BreastTomosynthesisImageStorage,
+    ComputedRadiographyImageStorage,
+    DigitalMammographyXRayImageStorageForPresentation,
+    DigitalMammographyXRayImageStorageForProcessing,
+    DigitalXRayImageStorageForPresentation,
+    DigitalXRayImageStorageForProcessing,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    SecondaryCaptureImageStorage,
+    SegmentationStorage,
+)
+from pynetdicom import AE, build_context, evt
+from pynetdicom.sop_class import Verification
+
+from maseg_nnunet.errors import MasegError, UsageError
+from maseg_nnunet.readers.quiet import silence_pydicom
+from maseg_nnunet.spool import Spool, SpoolFullError
+
+if TYPE_CHECKING:
+    from maseg_nnunet.inference import Segmenter
+
+logger = logging.getLogger(__name__)
+
+# It logs what it is sent.
+logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
+
+Segment = Callable[[Path, Path], None]
+"""Segments the DICOM file of the first path and writes a DICOM SEG to the second; raises MasegError with a reason."""
+
+ACCEPTED: Final = (
+    DigitalMammographyXRayImageStorageForPresentation,
+    DigitalMammographyXRayImageStorageForProcessing,
+    BreastTomosynthesisImageStorage,
+    ComputedRadiographyImageStorage,
+    DigitalXRayImageStorageForPresentation,
+    DigitalXRayImageStorageForProcessing,
+    SecondaryCaptureImageStorage,
+)
+
+SUCCESS: Final = 0x0000
+OUT_OF_RESOURCES: Final = 0xA700  # PS3.4 table B.2-1
+
+FIRST_DELAY: Final = 2.0
+LONGEST_DELAY: Final = 300.0
+"""Seconds between two attempts to send; doubled from the first to the longest."""
+
+_LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
+
+
+@dataclass(frozen=True)
+class Node:
+    """A DICOM node to send to."""
+
+    ae_title: str
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> Node:
+        """From `ARCHIVE@10.0.0.5:104`. Raises UsageError on anything else."""
+        title, at, address = text.partition("@")
+        host, colon, port = address.rpartition(":")
+        if not (at and colon and host and port.isdecimal() and 0 < int(port) < 65536):
+            raise UsageError(f"{text} is no DICOM node: write AE_TITLE@HOST:PORT")
+        return cls(_ae_title(title), host.strip("[]"), int(port))
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who may send: an AE title, from an address of `network` or, where that is None, from anywhere."""
+
+    ae_title: str
+    network: IPv4Network | IPv6Network | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Caller:
+        """From `PACS`, `PACS@10.0.0.5` or `PACS@10.0.0.0/24`. Raises UsageError on anything else."""
+        title, at, address = text.partition("@")
+        try:
+            return cls(_ae_title(title), ip_network(address) if at else None)
+        except ValueError as error:
+            raise UsageError(
+                f"{text} is no caller: write AE_TITLE@ADDRESS, or a network such as 10.0.0.0/24"
+            ) from error
+
+    def matches(self, ae_title: str, address: str) -> bool:
+        """Whether a peer with this AE title and IP address is this caller."""
+        if ae_title != self.ae_title:
+            return False
+        found = ip_address(address.partition("%")[0])
+        if isinstance(found, IPv6Address) and found.ipv4_mapped:
+            found = found.ipv4_mapped
+        return self.network is None or found in self.network
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a server listens and where it sends. Port 0 takes any free port.
+
+    Raises UsageError without a caller, and where a caller could come from anywhere although the server listens beyond
+    this machine.
+    """
+
+    callers: tuple[Caller, ...]
+    destination: Node
+    ae_title: str = "MASEG"
+    host: str = "127.0.0.1"
+    port: int = 11112
+
+    def __post_init__(self) -> None:
+        _ae_title(self.ae_title)
+        if not self.callers:
+            raise UsageError("nobody may send: name at least one --caller AE_TITLE@ADDRESS")
+        if self.host not in _LOOPBACK:
+            for caller in self.callers:
+                if caller.network is None:
+                    raise UsageError(
+                        f"--host {self.host} can be reached from elsewhere: say where {caller.ae_title} may call "
+                        f"from, as {caller.ae_title}@ADDRESS"
+                    )
+
+
+class Sending(Enum):
+    """What became of an attempt to send."""
+
+    SENT = "sent"
+    REFUSED = "refused"
+    LATER = "later"
+
+
+class Server:
+    """The node, running between `with` and its end. `segment` is called by one thread.
+
+    `spool` must be entered already. The end waits for the file that is being segmented; everything else stays in the
+    spool for the next start. Raises UsageError where the port can't be had.
+    """
+
+    def __init__(self, settings: Settings, spool: Spool, segment: Segment) -> None:
+        self._settings = settings
+        self._spool = spool
+        self._segment = segment
+        self._stopping = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._segment_all, name="segment"),
+            threading.Thread(target=self._send_all, name="send"),
+        ]
+        self._listener: Any = None
+
+    def __enter__(self) -> Server:
+        silence_pydicom()
+        settings = self._settings
+        entity = AE(ae_title=settings.ae_title)
+        entity.require_called_aet = True
+        entity.require_calling_aet = [caller.ae_title for caller in settings.callers]
+        entity.maximum_pdu_size = 0
+        entity.add_supported_context(Verification)
+        for sop_class in ACCEPTED:
+            entity.add_supported_context(sop_class, AllTransferSyntaxes)
+        handlers = [(evt.EVT_REQUESTED, self._admit), (evt.EVT_C_STORE, self._receive)]
+        try:
+            self._listener = entity.start_server((settings.host, settings.port), block=False, evt_handlers=handlers)
+        except OSError as error:
+            raise UsageError(f"can't listen on {settings.host}:{settings.port}: {error.strerror}") from error
+        for thread in self._threads:
+            thread.start()
+        logger.info("%s listens on %s:%d", settings.ae_title, settings.host, self.port)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stopping.set()
+        self._listener.shutdown()
+        self._spool.received.put(None)
+        self._spool.ready.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        return int(self._listener.server_address[1])
+
+    def _admit(self, event: Any) -> None:
+        """Reject an association of anybody who is not configured."""
+        requestor = event.assoc.requestor
+        try:
+            title = requestor.primitive.calling_ae_title.strip()
+            admitted = any(caller.matches(title, requestor.address) for caller in self._settings.callers)
+        except Exception:
+            # pynetdicom goes on after an exception in here: what can't be judged must not be let in.
+            admitted = False
+        if not admitted:
+            logger.warning("rejected an association from %s: not a configured caller", requestor.address)
+            # rejected-permanent, service-user, calling-AE-title-not-recognized (PS3.8 table 9-21)
+            event.assoc.acse.send_reject(0x01, 0x01, 0x03)
+            event.assoc.kill()
+
+    def _receive(self, event: Any) -> int:
+        try:
+            data = event.encoded_dataset()
+            name = self._spool.store(data)
+        except SpoolFullError as error:
+            logger.warning("refused a file: %s", error)
+            return OUT_OF_RESOURCES
+        except OSError as error:
+            logger.error("refused a file: %s", error.strerror)
+            return OUT_OF_RESOURCES
+        logger.info("%s received, %d bytes", name, len(data))
+        return SUCCESS
+
+    def _segment_all(self) -> None:
+        while (name := self._spool.received.get()) is not None and not self._stopping.is_set():
+            source, target = self._spool.begin(name)
+            try:
+                self._segment(source, target)
+                self._spool.finish(name)
+            except MasegError as error:
+                self._fail("working", name, str(error))
+            except Exception as error:
+                # One file must not end the service. The text of a foreign exception may quote the header.
+                logger.debug("%s", name, exc_info=True)
+                self._fail("working", name, f"internal error: {type(error).__name__}")
+            else:
+                logger.info("%s segmented", name)
+
+    def _send_all(self) -> None:
+        delay = FIRST_DELAY
+        while (name := self._spool.ready.get()) is not None:
+            while not self._stopping.is_set():
+                sending, reason = send(self._spool.result(name), self._settings.destination, self._settings.ae_title)
+                if sending is Sending.LATER:
+                    logger.warning("%s not sent: %s; next attempt in %.0f s", name, reason, delay)
+                    self._stopping.wait(delay)
+                    delay = min(delay * 2, LONGEST_DELAY)
+                    continue
+                delay = FIRST_DELAY
+                if sending is Sending.SENT:
+                    self._spool.sent(name)
+                    logger.info("%s sent", name)
+                else:
+                    self._fail("ready", name, reason)
+                break
+
+    def _fail(self, folder: str, name: str, reason: str) -> None:
+        logger.error("%s failed: %s", name, reason)
+        self._spool.fail(folder, name, reason)
+
+
+def send(path: Path, node: Node, ae_title: str) -> tuple[Sending, str]:
+    """Send the Segmentation object in `path` to `node`; what became of it, and why where it was not taken."""
+    entity = AE(ae_title=ae_title)
+    contexts = [build_context(SegmentationStorage, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])]
+    association = entity.associate(node.host, node.port, contexts=contexts, ae_title=node.ae_title)
+    if association.rejected_contexts:
+        return Sending.REFUSED, f"{node.ae_title} takes no DICOM SEG"
+    if not association.is_established:
+        return Sending.LATER, f"{node.ae_title} rejects us" if association.is_rejected else f"no {node.ae_title} there"
+    try:
+        status = association.send_c_store(dcmread(path)).get("Status")
+    finally:
+        association.release()
+    if status is None:
+        return Sending.LATER, f"{node.ae_title} did not answer"
+    if status == SUCCESS or status >> 12 == 0xB:  # a warning: stored, with a remark
+        return Sending.SENT, ""
+    if status >> 8 == 0xA7:
+        return Sending.LATER, f"{node.ae_title} is out of resources"
+    return Sending.REFUSED, f"{node.ae_title} refused it with status {status:04X}"
+
+
+def segment_to_seg(segmenter: Segmenter) -> Segment:
+    """What `Server` calls: read, segment, write a DICOM SEG."""
+    from maseg_nnunet.readers import read_mammogram
+    from maseg_nnunet.writers.dicom_seg import algorithm_of, write_dicom_seg
+
+    algorithm = algorithm_of(segmenter.model.plans_name, segmenter.model.digest)
+
+    def segment(source: Path, target: Path) -> None:
+        mammogram = read_mammogram(source)
+        mask = segmenter.predict(mammogram)
+        write_dicom_seg(target, mask, source, mammogram.spacing, mammogram.side, algorithm)
+
+    return segment
+
+
+def _ae_title(text: str) -> str:
+    """An AE title (PS3.5 section 6.2): 1 to 16 printable ASCII characters, no backslash."""
+    title = text.strip()
+    if not (0 < len(title) <= 16 and title.isascii() and title.isprintable() and "\\" not in title):
+        raise UsageError(f"{text!r} is no AE title: 1 to 16 ASCII characters without a backslash")
+    return title

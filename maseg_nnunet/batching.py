@@ -1,0 +1,85 @@
+"""Images of one size that several threads have ready, joined into one forward pass: a GPU wants more than one.
+
+Not for a CPU, where each thread runs its own image.
+"""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future
+from queue import Empty, SimpleQueue
+from types import TracebackType
+from typing import Final
+
+import torch
+
+from maseg_nnunet.inference import Image, Prepared, Segmenter
+
+LARGEST: Final = 16
+"""Images a batch; more gain nothing at the size of a mammogram."""
+
+_Request = tuple[Prepared, "Future[Image]"]
+
+
+class Batcher:
+    """Runs `segmenter` in a thread of its own, between `with` and its end."""
+
+    def __init__(self, segmenter: Segmenter) -> None:
+        self._segmenter = segmenter
+        self._queue: SimpleQueue[_Request | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._serve, name="network", daemon=True)
+
+    def __enter__(self) -> Batcher:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._queue.put(None)
+        self._thread.join()
+
+    def logits(self, prepared: Prepared) -> Image:
+        """As `Segmenter.logits` for one image; returns when the batch that it went into is done."""
+        answer: Future[Image] = Future()
+        self._queue.put((prepared, answer))
+        return answer.result()
+
+    def _serve(self) -> None:
+        waiting: list[_Request] = []
+        while True:
+            if not waiting:
+                request = self._queue.get()
+                if request is None:
+                    return
+                waiting.append(request)
+            try:
+                while (request := self._queue.get_nowait()) is not None:
+                    waiting.append(request)
+                self._queue.put(None)  # the end, for when what waits is done
+            except Empty:
+                pass
+            size = _size(waiting[0][0])
+            batch = [request for request in waiting if _size(request[0]) == size][:LARGEST]
+            waiting = [request for request in waiting if request not in batch]
+            self._run(batch)
+
+    def _run(self, batch: list[_Request]) -> None:
+        try:
+            for (_, answer), logits in zip(
+                batch, self._segmenter.logits([prepared for prepared, _ in batch]), strict=True
+            ):
+                answer.set_result(logits)
+        except torch.cuda.OutOfMemoryError as error:
+            if len(batch) == 1:
+                batch[0][1].set_exception(error)
+            else:
+                for request in batch:
+                    self._run([request])
+        except Exception as error:
+            for _, answer in batch:
+                answer.set_exception(error)
+
+
+def _size(prepared: Prepared) -> tuple[int, ...] | None:
+    return None if prepared.image is None else prepared.image.shape

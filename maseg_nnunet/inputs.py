@@ -1,0 +1,177 @@
+"""Which files a prediction reads, and under which names their results go. Lazy: a tree of a million files is not listed
+first. Not for reading files, and not for deciding whether one is an image.
+
+A result keeps its input's path relative to what was given, and its stem. Only endings of image files are taken off:
+files named by a UID end in digits that look like a suffix. Two inputs with one stem (x.dcm and x.png) would have one
+result; the first in the order of SUFFIXES gets it, the other is refused.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePath
+from typing import Final
+
+from maseg_nnunet.errors import UsageError
+from maseg_nnunet.writers.results import ENDINGS, PREVIEW_ENDING, Format
+
+SUFFIXES: Final = (".dcm", ".dicom", ".ima", "", ".png", ".pgm")
+"""Endings that are left out of a result's name, in the order of preference; "" is any other name, kept whole."""
+
+LIST_SUFFIX: Final = ".txt"
+
+PREVIEW: Final = PREVIEW_ENDING.removesuffix(ENDINGS[Format.PNG])
+"""Follows the stem in a preview's name, which a mask must not take."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """One input. `name`: its path relative to what was given; `stem`: the same without an image's ending.
+
+    `problem`: why it is refused before it is read, or "". `listed`: whether the user named it, or a folder held it.
+    """
+
+    path: Path
+    name: str
+    stem: str
+    listed: bool = True
+    problem: str = ""
+
+
+def find_sources(inputs: Sequence[Path], output: Path) -> Iterator[Source]:
+    """The files of `inputs` (files, folders, lists of either in .txt files, one a line), one at a time.
+
+    A single folder's files are named relative to it, a single file by its name; of several inputs, relative to the
+    folder that is common to all. Hidden files and DICOMDIRs are left out, so is `output` where it lies in an input
+    folder; symbolic links are followed, but not in circles. Raises UsageError where an input is missing, or where
+    results would be written among inputs.
+    """
+    for path in inputs:
+        if not path.exists():
+            raise UsageError(f"the input {path} does not exist")
+    root = _root(inputs)
+    inner = _results_among_inputs(root, output)
+    if len(inputs) == 1 and inputs[0].is_dir():
+        found = _walk(inputs[0], root, output)
+    else:
+        found = _unique(_listed(inputs, root, output))
+    for source in found:
+        if inner and PurePath(source.name).parts[: len(inner)] == inner:
+            source = replace(
+                source, problem="its result would be written into the input folder: choose another --output"
+            )
+        yield source
+
+
+def _root(inputs: Sequence[Path]) -> Path:
+    """The folder that names are relative to."""
+    common: str | None = None
+    for path in _expanded(inputs):
+        folder = str(_absolute(path if path.is_dir() else path.parent))
+        try:
+            common = folder if common is None else os.path.commonpath([common, folder])
+        except ValueError as error:
+            raise UsageError("the inputs lie on different drives: predict them one drive at a time") from error
+    if common is None:
+        raise UsageError("no input: the list of files is empty")
+    return Path(common)
+
+
+def _results_among_inputs(root: Path, output: Path) -> tuple[str, ...]:
+    """Where the input folder lies in the output folder, relative; () where it does not."""
+    inputs, results = root.resolve(), output.resolve()
+    if inputs == results:
+        raise UsageError(f"the output folder {output} is the input folder: choose another one, in it or elsewhere")
+    return inputs.relative_to(results).parts if inputs.is_relative_to(results) else ()
+
+
+def _expanded(inputs: Sequence[Path]) -> Iterator[Path]:
+    """The inputs, with lists replaced by what they list."""
+    for path in inputs:
+        if path.suffix.lower() != LIST_SUFFIX or path.is_dir():
+            yield path
+            continue
+        with path.open(encoding="utf-8", errors="surrogateescape") as lines:
+            yield from (Path(line.strip()) for line in lines if line.strip())
+
+
+def _listed(inputs: Sequence[Path], root: Path, output: Path) -> Iterator[Source]:
+    results = output.resolve()
+    for path in _expanded(inputs):
+        if path.is_dir():
+            yield from _walk(path, root, output)
+        elif path.resolve().is_relative_to(results):
+            yield replace(_source(path, root, listed=True), problem="it lies in the output folder")
+        else:
+            yield _source(path, root, listed=True)
+
+
+def _unique(sources: Iterable[Source]) -> Iterator[Source]:
+    """Refuse a result that an earlier source has. Of each name no more than a number is kept."""
+    taken: set[int] = set()
+    for source in sources:
+        if not source.problem:
+            source = _claim(source, taken)
+        yield source
+
+
+def _claim(source: Source, taken: set[int]) -> Source:
+    mine = hash(source.stem)
+    if mine in taken:
+        return replace(source, problem="another input of that name comes before it: their results would be one file")
+    taken.update((mine, hash(source.stem + PREVIEW)))
+    return source
+
+
+def _walk(folder: Path, root: Path, output: Path) -> Iterator[Source]:
+    try:
+        skipped = _identity(output)
+    except OSError:
+        skipped = None
+    yield from _walk_below(folder, root, skipped, ())
+
+
+def _walk_below(
+    folder: Path, root: Path, skipped: tuple[int, int] | None, above: tuple[tuple[int, int], ...]
+) -> Iterator[Source]:
+    try:
+        identity = _identity(folder)
+        if identity == skipped or identity in above:
+            return
+        entries = [entry for entry in os.scandir(folder) if not entry.name.startswith(".") and entry.name != "DICOMDIR"]
+    except OSError as error:
+        yield replace(_source(folder, root, listed=True), problem=f"the folder can't be read: {error.strerror}")
+        return
+    files = [_source(Path(entry.path), root, listed=False) for entry in entries if not entry.is_dir()]
+    taken: set[int] = set()
+    for source in sorted(files, key=_order):
+        yield _claim(source, taken)
+    for entry in sorted((entry for entry in entries if entry.is_dir()), key=lambda entry: entry.name):
+        yield from _walk_below(Path(entry.path), root, skipped, (*above, identity))
+
+
+def _order(source: Source) -> tuple[str, int, str]:
+    return source.stem, SUFFIXES.index(_suffix(source.path)), source.name
+
+
+def _source(path: Path, root: Path, *, listed: bool) -> Source:
+    name = PurePath(os.path.relpath(_absolute(path), root)).as_posix()
+    suffix = _suffix(path)
+    return Source(_absolute(path), name, name[: -len(suffix)] if suffix else name, listed)
+
+
+def _suffix(path: Path) -> str:
+    suffix = path.suffix.lower()
+    return suffix if suffix in SUFFIXES else ""
+
+
+def _absolute(path: Path) -> Path:
+    # Not resolve(): a symbolic link keeps its own place and name.
+    return Path(os.path.abspath(path))  # noqa: PTH100
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino

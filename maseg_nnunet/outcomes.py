@@ -1,0 +1,167 @@
+"""What became of each file of a prediction: a journal while it runs, statistics.csv and the report at its end.
+
+The journal (outcomes.jsonl in the output folder) gets one line a file as the files come, and stays: --resume reads it.
+The table and the report are streamed out of it, so memory does not grow with the number of files, but for eight bytes
+each. Names in all three are the input's own relative paths; nothing of a header is in them but flags.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from enum import Enum
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Final
+
+import numpy as np
+
+from maseg_nnunet.errors import OutputError, UsageError
+from maseg_nnunet.files import atomic
+
+JOURNAL: Final = "outcomes.jsonl"
+STATISTICS: Final = "statistics.csv"
+
+
+class Status(str, Enum):
+    """What became of a file. IGNORED: a folder held it and it is no image; EARLIER: a run before this one did it."""
+
+    DONE = "done"
+    EARLIER = "done earlier"
+    REFUSED = "refused"
+    FAILED = "failed"
+    IGNORED = "not an image"
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether it makes the exit status 1."""
+        return self in (Status.REFUSED, Status.FAILED)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One file. `detail`: why not, or ""; `outputs`: names relative to the output folder; `statistics`: the cells of
+    its row; `seconds`: by stage.
+    """
+
+    file: str
+    status: Status
+    detail: str = ""
+    outputs: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+    statistics: tuple[str, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+class Journal:
+    """Outcomes in a file, appended as they come. Use as a context manager.
+
+    `settings` stands in the first line: results of different settings do not mix, so resuming with others raises
+    UsageError. Raises OutputError where the folder or the file can't be written.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any], *, resume: bool) -> None:
+        self.path = folder / JOURNAL
+        self._settings = json.loads(json.dumps(settings))
+        self._resume = resume and self.path.is_file()
+        self._stream: IO[str] | None = None
+        self._measured = np.empty(0, dtype=np.int64)
+
+    def __enter__(self) -> Journal:
+        if self._resume:
+            self._check_settings()
+            names = [hash(entry["file"]) for entry in self.entries() if entry["statistics"]]
+            self._measured = np.sort(np.array(names, dtype=np.int64))
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._stream = self.path.open("a" if self._resume else "w", encoding="utf-8", errors="surrogateescape")
+        except OSError as error:
+            raise OutputError(
+                f"{self.path.parent} can't be written: {error.strerror}; choose another --output"
+            ) from error
+        # A run that was killed may have left half a line.
+        self._write("\n" if self._resume else json.dumps({"settings": self._settings}) + "\n")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._stream is not None:
+            self._stream.close()
+
+    def add(self, outcome: Outcome) -> None:
+        """Append `outcome`; it is with the operating system before this returns."""
+        self._write(json.dumps(asdict(outcome), ensure_ascii=False) + "\n")
+
+    def is_measured(self, file: str) -> bool:
+        """Whether the statistics of `file` were in the journal when it was opened."""
+        found = np.searchsorted(self._measured, hash(file))
+        return bool(found < len(self._measured) and self._measured[found] == hash(file))
+
+    def entries(self) -> Iterator[dict[str, Any]]:
+        """The outcomes as dictionaries, the last of each file alone, in the order of the journal."""
+        names = np.fromiter((hash(entry["file"]) for entry in self._lines()), dtype=np.int64)
+        _, reverse = np.unique(names[::-1], return_index=True)
+        is_last = np.zeros(len(names), dtype=bool)
+        is_last[len(names) - 1 - reverse] = True
+        for entry, wanted in zip(self._lines(), is_last, strict=True):
+            if wanted:
+                yield entry
+
+    def _lines(self) -> Iterator[dict[str, Any]]:
+        with self.path.open(encoding="utf-8", errors="surrogateescape") as stream:
+            for line in stream:
+                try:
+                    entry = json.loads(line)
+                except ValueError:
+                    continue
+                if "file" in entry:
+                    yield entry
+
+    def _check_settings(self) -> None:
+        with self.path.open(encoding="utf-8", errors="surrogateescape") as stream:
+            try:
+                before = json.loads(stream.readline())["settings"]
+            except (ValueError, KeyError, TypeError):
+                before = None
+        if before != self._settings:
+            raise UsageError(
+                f"{self.path.parent} was predicted with another model or other settings: leave --resume out, "
+                "or choose another --output"
+            )
+
+    def _write(self, text: str) -> None:
+        if self._stream is None:
+            raise RuntimeError("the journal is not open")
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except OSError as error:
+            raise OutputError(
+                f"{self.path}: {error.strerror}; what is finished is kept, --resume goes on with the rest"
+            ) from error
+
+
+def write_statistics(journal: Journal, columns: tuple[str, ...]) -> Path:
+    """Write statistics.csv from the journal: the file, then `columns`. Returns its path."""
+    path = journal.path.parent / STATISTICS
+    with (
+        atomic(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream,
+    ):
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(("file", *columns))
+        writer.writerows((entry["file"], *entry["statistics"]) for entry in journal.entries() if entry["statistics"])
+    return path
+
+
+def write_report(path: Path, journal: Journal, head: Mapping[str, Any]) -> None:
+    """Write `head`, then "files": one line each, as one JSON object."""
+    with atomic(path) as temporary, temporary.open("w", encoding="utf-8", errors="surrogateescape") as stream:
+        text = json.dumps(head, indent=2, ensure_ascii=False)
+        stream.write(text.removesuffix("\n}") + ',\n  "files": [')
+        for index, entry in enumerate(journal.entries()):
+            stream.write((",\n    " if index else "\n    ") + json.dumps(entry, ensure_ascii=False))
+        stream.write("\n  ]\n}\n")

@@ -1,0 +1,164 @@
+"""One mammogram from its file to its results: read, segment, measure, write. Who takes which file is `pipeline.py`."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from maseg_nnunet.errors import MasegError, Reason, RefusedError
+from maseg_nnunet.inference import Image, Prepared, Segmenter
+from maseg_nnunet.inputs import Source
+from maseg_nnunet.mammogram import Flag, Mammogram
+from maseg_nnunet.outcomes import Outcome, Status
+from maseg_nnunet.readers import read_mammogram
+from maseg_nnunet.writers.dicom_seg import algorithm_of
+from maseg_nnunet.writers.png import PREVIEW_LONGEST, write_preview
+from maseg_nnunet.writers.results import PREVIEW_ENDING, Format, result_paths, write_mask
+from maseg_nnunet.writers.statistics import image_statistics
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is done with each file. Sent to the workers of a cluster, so `model` and `output` are
+    absolute paths that must be there as well.
+
+    `spacing_mm` serves files that tell none; `raw_windows` uses the windows of raw images; `max_megapixels` bounds what
+    is decoded.
+    """
+
+    model: Path
+    output: Path
+    formats: tuple[Format, ...] = (Format.NIFTI,)
+    preview: bool = False
+    statistics: bool = False
+    device: str = "auto"
+    tta: bool = False
+    keep_largest: bool = True
+    spacing_mm: float | tuple[float, float] | None = None
+    raw_windows: bool = False
+    max_megapixels: float = 120
+
+    def results(self, source: Source) -> list[Path]:
+        """The files that a finished `source` has."""
+        return result_paths(self.output / source.stem, self.formats, self.preview)
+
+
+Logits = Callable[[Prepared], Image]
+"""Runs the network on one image: `Segmenter.logits`, or something that gathers batches."""
+
+
+def segment_file(source: Source, settings: Settings, segmenter: Segmenter, logits: Logits) -> Outcome:
+    """Take one file from reading to writing. Never raises for what is wrong with a file or its results."""
+    clock = _Clock()
+    try:
+        if source.problem:
+            return Outcome(source.name, Status.REFUSED, source.problem)
+        mammogram = read_mammogram(
+            source.path,
+            spacing_mm=settings.spacing_mm,
+            raw_windows=settings.raw_windows,
+            max_megapixels=settings.max_megapixels,
+        )
+        clock.lap("read")
+        prepared = segmenter.prepare(mammogram)
+        clock.lap("prepare")
+        found = logits(prepared)
+        clock.lap("network")
+        mask = segmenter.mask(prepared, found)
+        clock.lap("mask")
+        flags = list(mammogram.flags)
+        if prepared.image is None and Flag.CONSTANT not in flags:
+            flags.append(Flag.CONSTANT)
+        cells = image_statistics(mask, mammogram.spacing, flags, mammogram.view).cells() if settings.statistics else ()
+        written, problems = _write(settings, source, mammogram, mask, segmenter)
+        clock.lap("write")
+        return Outcome(
+            source.name,
+            Status.FAILED if problems else Status.DONE,
+            "; ".join(problems),
+            outputs=tuple(path.relative_to(settings.output).as_posix() for path in written),
+            flags=tuple(flag.value for flag in flags),
+            statistics=tuple(cells),
+            seconds=clock.seconds,
+        )
+    except RefusedError as error:
+        is_stray = error.reason is Reason.NOT_DICOM and not source.listed
+        return Outcome(source.name, Status.IGNORED if is_stray else Status.REFUSED, str(error), seconds=clock.seconds)
+    except MemoryError:
+        return Outcome(source.name, Status.FAILED, "out of memory: use fewer --workers", seconds=clock.seconds)
+    except Exception as error:  # one file must not end the run; its message might quote the header
+        logger.debug("%s", source.name, exc_info=True)
+        return Outcome(source.name, Status.FAILED, f"internal error: {type(error).__name__}", seconds=clock.seconds)
+
+
+def _write(
+    settings: Settings, source: Source, mammogram: Mammogram, mask: npt.NDArray[np.uint8], segmenter: Segmenter
+) -> tuple[list[Path], list[str]]:
+    """Write every format; the files written, and what went wrong with the others."""
+    stem = settings.output / source.stem
+    algorithm = algorithm_of(segmenter.model.plans_name, segmenter.model.digest)
+    written, problems = [], []
+    for form in settings.formats:
+        try:
+            written.append(
+                write_mask(
+                    stem,
+                    mask,
+                    form,
+                    source=source.path,
+                    spacing=mammogram.spacing,
+                    side=mammogram.side,
+                    algorithm=algorithm,
+                )
+            )
+        except (MasegError, OSError) as error:
+            problems.append(_reason(form.value, error))
+    if settings.preview:
+        path = stem.with_name(stem.name + PREVIEW_ENDING)
+        try:
+            _write_preview(path, mammogram, mask)
+            written.append(path)
+        except (MasegError, OSError) as error:
+            problems.append(_reason("preview", error))
+    return written, problems
+
+
+def _reason(what: str, error: MasegError | OSError) -> str:
+    return f"{what} not written: {error.strerror if isinstance(error, OSError) else error}"
+
+
+def _write_preview(path: Path, mammogram: Mammogram, mask: npt.NDArray[np.uint8]) -> None:
+    """The displayed image with both edges; the edges alone where a name may be burned into the image."""
+    factor = min(1.0, PREVIEW_LONGEST / max(mammogram.shape))
+    columns, rows = (max(1, round(side * factor)) for side in mammogram.shape[::-1])
+    # Shrunk before the look-up table, which costs more the more pixels it is applied to.
+    pixels = mammogram.pixels.astype(np.float32, copy=False)
+    small = cv2.resize(pixels, (columns, rows), interpolation=cv2.INTER_AREA)
+    displayed = mammogram.luts.display(small)
+    if Flag.BURNED_IN in mammogram.flags:
+        displayed = np.zeros_like(displayed)
+    edges = cv2.resize(mask, (columns, rows), interpolation=cv2.INTER_NEAREST)
+    write_preview(path, displayed, edges.astype(np.uint8))
+
+
+class _Clock:
+    """Seconds by stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        """End a stage."""
+        now = time.perf_counter()
+        self.seconds[stage] = round(now - self._last, 4)
+        self._last = now

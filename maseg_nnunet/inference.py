@@ -172,7 +172,7 @@ def plan_grid(shape: tuple[int, int], target: Spacing, plan: Spacing) -> tuple[t
     spacing. It reads the spacing from a NIfTI header, where it is a float32: that decides how a half is rounded.
     """
     sizes = [max(1, round(float(np.float32(t)) / p * n)) for n, t, p in zip(shape, target, plan, strict=True)]
-    pitches = [t * n / size for n, t, size in zip(shape, target, sizes, strict=True)]
+    pitches = [t * (n / size) for n, t, size in zip(shape, target, sizes, strict=True)]
     return (sizes[0], sizes[1]), (pitches[0], pitches[1])
 
 

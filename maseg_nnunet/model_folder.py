@@ -12,8 +12,8 @@ import hashlib
 import io
 import json
 import os
-import pickle
 import pydoc
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -262,14 +262,13 @@ def _weights(model: str, data: bytes) -> dict[str, Any]:
     # NumPy 1 and 2 keep the same function in different places, and name it so.
     allowed += [(scalar, "numpy.core.multiarray.scalar"), (scalar, "numpy._core.multiarray.scalar")]
     try:
-        with torch.serialization.safe_globals(allowed):
+        with torch.serialization.safe_globals(allowed), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about the pickle's version
             checkpoint = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+    except Exception as error:  # whatever a file that is damaged, or that was made to harm, brings about
         raise ModelError(
             f"model {model}: {CHECKPOINT} is damaged, or holds more than weights: not loaded, since that could run code"
         ) from error
-    except (RuntimeError, EOFError, KeyError, ValueError, OSError) as error:
-        raise ModelError(f"model {model}: {CHECKPOINT} is damaged") from error
     if not isinstance(checkpoint, dict):
         raise ModelError(f"model {model}: {CHECKPOINT} is not a checkpoint of nnU-Net 2")
     return checkpoint

@@ -25,7 +25,7 @@ def atomic(path: Path, mode: int | None = None) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        temporary.chmod(_usual_mode() if mode is None else mode)
+        temporary.chmod(_USUAL_MODE if mode is None else mode)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -36,6 +36,10 @@ def _usual_mode() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return 0o666 & ~mask
+
+
+# Asked once: reading the mask means setting it, and two threads at that could leave the process without one.
+_USUAL_MODE = _usual_mode()
 
 
 def write_bytes(path: Path, data: bytes) -> bool:

@@ -13,6 +13,7 @@ SUBCOMMANDS: Final = (
     "combine",
     "env",
     "plan",
+    "predict",
     "evaluate",
 )
 

@@ -22,7 +22,7 @@ lint: $(VENV)/.installed-test
 	$(BIN)/python -m build --wheel --outdir dist . > /dev/null
 	$(BIN)/python -m zipfile -e dist/*.whl build/installed
 	cd build/installed && $(abspath $(BIN))/python -m mypy --config-file ../../pyproject.toml -p maseg_nnunet
-	cd build/installed && $(abspath $(BIN))/lint-imports --config ../../pyproject.toml
+	cd build/installed && $(abspath $(BIN))/lint-imports ../../pyproject.toml
 
 # The wheel, in an environment of its own: every command answers, nothing but maseg_nnunet reaches site-packages.
 wheel: $(VENV)/.installed-test

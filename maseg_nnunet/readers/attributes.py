@@ -89,7 +89,10 @@ def words(dataset: Dataset, keyword: str) -> tuple[int, ...]:
     found = value(dataset, keyword)
     if isinstance(found, bytes):  # implicit VR, which is little endian
         return struct.unpack(f"<{len(found) // 2}H", found[: len(found) // 2 * 2])
-    return tuple(int(entry) for entry in numbers(dataset, keyword))
+    try:
+        return tuple(int(entry) for entry in _listed(found))
+    except (TypeError, ValueError, OverflowError):
+        return ()
 
 
 def items(dataset: Dataset, keyword: str) -> Sequence[Dataset]:

@@ -42,10 +42,21 @@ class Codestream:
 
 
 def parse_jpeg(frame: bytes) -> Codestream:
-    """The frame header of a JPEG or JPEG-LS codestream. Raises CodestreamError.
+    """The frame header of a JPEG or JPEG-LS codestream. Raises CodestreamError."""
+    return _parse_jpeg(frame)[0]
 
-    The codestream must end with its end-of-image marker (padding may follow), and nowhere before.
-    """
+
+def check_jpeg_end(frame: bytes) -> None:
+    """Raise CodestreamError unless the end-of-image marker stands at the end (padding may follow), nowhere before."""
+    stop = frame.find(_EOI, _parse_jpeg(frame)[1])
+    if stop < 0:
+        raise IncompleteError("the JPEG codestream has no end")
+    if frame[stop + 2 :].strip(b"\0\xff"):
+        raise CodestreamError("the JPEG codestream ends before its data do")
+
+
+def _parse_jpeg(frame: bytes) -> tuple[Codestream, int]:
+    """The frame header, and where the entropy-coded data start."""
     if not frame.startswith(_SOI):
         raise CodestreamError("no JPEG codestream")
     found: Codestream | None = None
@@ -64,12 +75,7 @@ def parse_jpeg(frame: bytes) -> Codestream:
         position = end
     if found is None:
         raise CodestreamError("a JPEG codestream without frame header")
-    stop = frame.find(_EOI, end)
-    if stop < 0:
-        raise IncompleteError("the JPEG codestream has no end")
-    if frame[stop + 2 :].strip(b"\0\xff"):
-        raise CodestreamError("the JPEG codestream ends before its data do")
-    return found
+    return found, end
 
 
 def _segment(frame: bytes, position: int) -> tuple[int, int, int]:
@@ -103,6 +109,10 @@ def parse_jpeg2000(frame: bytes) -> Codestream:
         raise CodestreamError("a subsampled JPEG 2000 codestream")
     if -(-(x1 - tile_x0) // tile_x) * -(-(y1 - tile_y0) // tile_y) > _MAX_TILES:
         raise CodestreamError("a JPEG 2000 header with too many tiles")
+    return Codestream(y1 - y0, x1 - x0, components, (bits & 0x7F) + 1)
+
+
+def check_jpeg2000_end(frame: bytes) -> None:
+    """Raise IncompleteError unless the end-of-codestream marker stands at the end (padding may follow)."""
     if not frame[-16:].rstrip(b"\0").endswith(_EOI):
         raise IncompleteError("the JPEG 2000 codestream has no end")
-    return Codestream(y1 - y0, x1 - x0, components, (bits & 0x7F) + 1)

@@ -35,7 +35,15 @@ import numpy.typing as npt
 from pydicom import uid
 from pydicom.pixels.decoders.base import DecodeRunner, get_decoder
 
-from maseg_nnunet.readers.codestream import Codestream, CodestreamError, IncompleteError, parse_jpeg, parse_jpeg2000
+from maseg_nnunet.readers.codestream import (
+    Codestream,
+    CodestreamError,
+    IncompleteError,
+    check_jpeg2000_end,
+    check_jpeg_end,
+    parse_jpeg,
+    parse_jpeg2000,
+)
 
 PLUGIN: Final = "maseg"
 """The plug-in's name among pydicom's."""
@@ -120,6 +128,14 @@ def inspect(frame: bytes, syntax: str, rows: int, columns: int, bits_allocated: 
     return found
 
 
+def check_end(frame: bytes, syntax: str) -> None:
+    """Raise CodestreamError where the compressed `frame` is cut off. RLE is not looked at: its decoder notices."""
+    if syntax in _JPEG_2000:
+        check_jpeg2000_end(frame)
+    elif syntax != uid.RLELossless:
+        check_jpeg_end(frame)
+
+
 def decode_frame(frame: bytes, runner: DecodeRunner) -> memoryview:
     """pydicom's hook: one frame's samples, row by row, in the machine's byte order.
 
@@ -135,7 +151,7 @@ def decode_frame(frame: bytes, runner: DecodeRunner) -> memoryview:
     if decoded.shape != (rows, columns):
         raise CodestreamError("the codestream's size is not Rows x Columns of the header")
     runner.set_option("bits_allocated", decoded.dtype.itemsize * 8)
-    return memoryview(np.ascontiguousarray(decoded)).cast("B")
+    return np.ascontiguousarray(decoded).data.cast("B")
 
 
 def _decode(frame: bytes, syntax: str) -> npt.NDArray[Any]:

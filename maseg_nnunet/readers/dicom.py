@@ -155,15 +155,20 @@ def _check_deflated(file: BinaryIO, start: bytes, max_bytes: float) -> bool:
     return True
 
 
+def _is_cut_off(dataset: FileDataset) -> bool:
+    """Whether the last element is shorter than it says; true of no element that has been looked at already."""
+    last: object = dataset.get_item(max(dataset.keys()))
+    return isinstance(last, RawDataElement) and last.value is not None and len(last.value) < last.length < _UNDEFINED
+
+
 def _read(path: Path, max_megapixels: float, *, pixels: bool) -> tuple[Header, Layout, FileDataset]:
     """Header, layout and data set. What can be refused without pixels is refused before they are read."""
     max_bytes = max_megapixels * _BYTES_PER_MEGAPIXEL + _HEADER_BYTES
     dataset, goes_on = _load(path, max_bytes, pixels=False)
+    if _is_cut_off(dataset):
+        raise RefusedError(Reason.TRUNCATED, "the file ends within its header")
     header = parse_header(dataset, path)
     if not goes_on:
-        last = dataset.get_item(max(dataset.keys()))
-        if isinstance(last, RawDataElement) and last.value is not None and len(last.value) < last.length < _UNDEFINED:
-            raise RefusedError(Reason.TRUNCATED, "the file ends within its header")
         raise RefusedError(Reason.NO_PIXELS, "there are no pixel data, or the file ends before them")
     layout = read_layout(dataset, max_megapixels)
     check_decodable(transfer_syntax(dataset))

@@ -70,7 +70,7 @@ def relabel(values: npt.NDArray[Any], labels: Mapping[int, int] | None) -> Mask:
         for value, label in mapping.items():
             if 0 <= value < len(table):
                 table[value] = label
-        result = table[values]
+        result = np.asarray(table[values])
     else:
         result = np.full(values.shape, _NONE, np.uint8)
         for value, label in mapping.items():

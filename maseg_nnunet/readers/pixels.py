@@ -120,7 +120,7 @@ def read_stored(dataset: Dataset, syntax: UID | None, layout: Layout) -> Stored:
         mask = pixels <= padding[1]
         if low < padding[0]:
             mask &= pixels >= padding[0]
-        low, high = _range_outside(pixels, mask, padding, (low, high))
+        low, high = _range_outside(pixels, padding, (low, high))
     pixels = modality.apply(pixels)
     limits = modality.limits(layout.limits)
     # A table may turn values about, so that the ends of its output are not the output of the ends.
@@ -139,6 +139,8 @@ def _decode(dataset: Dataset, syntax: UID | None, layout: Layout) -> tuple[Pixel
         data, vr = element.value, element.VR
     except Exception as error:  # a malformed element: pydicom raises many kinds
         raise RefusedError(Reason.UNREADABLE, "the element PixelData can't be read") from error
+    if not data:
+        raise RefusedError(Reason.NO_PIXELS, "the element PixelData is empty")
     if not isinstance(data, bytes):
         raise RefusedError(Reason.UNREADABLE, "the element PixelData can't be read")
     if syntax is None:
@@ -170,6 +172,7 @@ def _check_frame(data: bytes, syntax: UID, layout: Layout) -> int:
     try:
         frame = get_frame(data, 0, number_of_frames=1)
         found = decoders.inspect(frame, syntax, layout.rows, layout.columns, layout.bits_allocated)
+        decoders.check_end(frame, syntax)
     except IncompleteError as error:
         raise RefusedError(Reason.TRUNCATED, f"{error}") from error
     except CodestreamError as error:
@@ -229,17 +232,22 @@ def _stored_value(found: tuple[int, ...], layout: Layout) -> int | None:
     return value
 
 
-def _range_outside(
-    pixels: Pixels, mask: npt.NDArray[np.bool_], padding: tuple[int, int], whole: tuple[int, int]
-) -> tuple[int, int]:
-    """Least and largest value outside `mask`; equal where nothing is outside. `whole`: of all pixels."""
+def _range_outside(pixels: Pixels, padding: tuple[int, int], whole: tuple[int, int]) -> tuple[int, int]:
+    """Least and largest value outside `padding`; equal where nothing is outside. `whole`: of all pixels.
+
+    Unsigned subtraction wraps padding around to the far end, so that one pass finds the value next to it.
+    """
     low, high = whole
     if low >= padding[0] and high <= padding[1]:
         return low, low
-    if high <= padding[1]:
-        high = int(np.where(mask, low, pixels).max())
+    unsigned = pixels.view(f"u{pixels.dtype.itemsize}")
+    modulus = 1 << 8 * pixels.dtype.itemsize
     if low >= padding[0]:
-        low = int(np.where(mask, high, pixels).min())
+        above = padding[1] + 1
+        low = above + int((unsigned - unsigned.dtype.type(above % modulus)).min())
+    if high <= padding[1]:
+        below = padding[0] - 1
+        high = below - int((unsigned.dtype.type(below % modulus) - unsigned).min())
     return low, high
 
 

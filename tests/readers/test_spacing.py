@@ -1,0 +1,116 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from maseg_nnunet.errors import Reason, RefusedError
+from maseg_nnunet.mammogram import Flag
+from maseg_nnunet.readers import read_header, read_mammogram
+from tests.readers.dicom_factory import code, item, write
+
+NONE = {"ImagerPixelSpacing": None}
+MAGNIFIED = [code("399162004", ViewModifierCodeSequence=[code("399163009")])]
+
+
+@pytest.mark.parametrize(
+    ("attributes", "spacing", "source"),
+    [
+        ({"PixelSpacing": ["0.2", "0.2"]}, (0.07, 0.07), "ImagerPixelSpacing"),
+        ({"ImagerPixelSpacing": ["0.05", "0.1"]}, (0.05, 0.1), "ImagerPixelSpacing"),
+        (
+            {**NONE, "PixelSpacing": ["0.2", "0.3"], "NominalScannedPixelSpacing": ["0.1", "0.1"]},
+            (0.2, 0.3),
+            "PixelSpacing",
+        ),
+        ({**NONE, "NominalScannedPixelSpacing": ["0.1", "0.1"]}, (0.1, 0.1), "NominalScannedPixelSpacing"),
+        ({"ImagerPixelSpacing": ["0", "0"], "PixelSpacing": ["0.2", "0.2"]}, (0.2, 0.2), "PixelSpacing"),
+        ({"ImagerPixelSpacing": "0.1", "PixelSpacing": ["0.2", "0.2"]}, (0.2, 0.2), "PixelSpacing"),
+        (
+            {
+                **NONE,
+                "SharedFunctionalGroupsSequence": [item(PixelMeasuresSequence=[item(PixelSpacing=["0.09", "0.09"])])],
+            },
+            (0.09, 0.09),
+            "PixelSpacing",
+        ),
+    ],
+)
+def test_which_attribute_counts(
+    tmp_path: Path, attributes: dict[str, Any], spacing: tuple[float, float], source: str
+) -> None:
+    for read in (read_mammogram, read_header):
+        found = read(write(tmp_path / "image", **attributes))
+        assert (found.spacing, found.spacing_source) == (spacing, source)
+
+
+@pytest.mark.parametrize(
+    ("factor", "view", "spacing", "flags"),
+    [
+        ("1", None, 0.09, ()),
+        ("1.04", None, 0.09, (Flag.CONTACT_MAGNIFICATION,)),
+        ("1.2", None, 0.09, (Flag.CONTACT_MAGNIFICATION,)),
+        ("1.8", None, 0.05, (Flag.MAGNIFICATION,)),
+        ("1.8", MAGNIFIED, 0.05, (Flag.MAGNIFICATION,)),
+        ("1.125", MAGNIFIED, 0.08, (Flag.MAGNIFICATION,)),
+        (None, MAGNIFIED, 0.09, (Flag.MAGNIFICATION,)),
+        ("0.10256", None, 0.09, (Flag.MAGNIFICATION_BELOW_ONE,)),
+        ("0", None, 0.09, (Flag.MAGNIFICATION_BELOW_ONE,)),
+        ("0.5", MAGNIFIED, 0.09, (Flag.MAGNIFICATION, Flag.MAGNIFICATION_BELOW_ONE)),
+    ],
+)
+def test_magnification(tmp_path: Path, factor: str | None, view: Any, spacing: float, flags: tuple[Flag, ...]) -> None:
+    change = {"ViewCodeSequence": view} if view else {}
+    path = write(
+        tmp_path / "image",
+        ImagerPixelSpacing=["0.09", "0.09"],
+        EstimatedRadiographicMagnificationFactor=factor,
+        **change,
+    )
+    read = read_mammogram(path)
+    assert read.spacing == pytest.approx((spacing, spacing))
+    assert read.flags == flags
+
+
+def test_a_spacing_that_is_not_the_detectors_is_not_divided(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "image", **NONE, PixelSpacing=["0.09", "0.09"], EstimatedRadiographicMagnificationFactor="1.8"
+    )
+    read = read_mammogram(path)
+    assert read.spacing == (0.09, 0.09)
+    assert read.flags == (Flag.MAGNIFICATION,)
+
+
+@pytest.mark.parametrize("values", [("0.019", "0.07"), ("0.07", "1.01"), ("70", "70"), ("0.00007", "0.00007")])
+def test_spacing_that_no_mammogram_has_is_refused(tmp_path: Path, values: tuple[str, str]) -> None:
+    path = write(tmp_path / "image", ImagerPixelSpacing=list(values))
+    for read in (read_header, read_mammogram):
+        with pytest.raises(RefusedError) as caught:
+            read(path)
+        assert caught.value.reason is Reason.BAD_SPACING
+
+
+@pytest.mark.parametrize("values", [("0.02", "1.0"), ("1", "0.02")])
+def test_the_limits_belong_to_what_is_accepted(tmp_path: Path, values: tuple[str, str]) -> None:
+    assert read_mammogram(write(tmp_path / "image", ImagerPixelSpacing=list(values))).spacing == tuple(
+        map(float, values)
+    )
+
+
+def test_no_spacing_is_refused_unless_given(tmp_path: Path) -> None:
+    path = write(tmp_path / "image", **NONE)
+    assert read_header(path).spacing is None
+    with pytest.raises(RefusedError, match="--spacing-mm") as caught:
+        read_mammogram(path)
+    assert caught.value.reason is Reason.NO_SPACING
+    for given, spacing in ((0.05, (0.05, 0.05)), ((0.05, 0.06), (0.05, 0.06))):
+        read = read_mammogram(path, spacing_mm=given)
+        assert (read.spacing, read.spacing_source) == (spacing, "user")
+        assert read.flags == (Flag.SPACING_GIVEN,)
+    with pytest.raises(RefusedError) as caught:
+        read_mammogram(path, spacing_mm=50)
+    assert caught.value.reason is Reason.BAD_SPACING
+
+
+def test_the_header_goes_before_what_is_given(tmp_path: Path) -> None:
+    read = read_mammogram(write(tmp_path / "image"), spacing_mm=0.5)
+    assert (read.spacing, read.flags) == ((0.07, 0.07), ())

@@ -21,11 +21,13 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for every one.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 11112,
     model: Annotated[
-        Path | None, typer.Option("-m", "--model", help="Model folder or ZIP [default: the packaged one].")
+        Path | None, typer.Option(help="Model folder or ZIP [default: the packaged model, else $MASEG_MODEL].")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    tta: Annotated[bool, typer.Option(help="Average with the mirrored image.")] = False,
-    keep_largest: Annotated[bool, typer.Option(help="Keep the largest breast and muscle, fill holes.")] = True,
+    tta: Annotated[bool, typer.Option("--tta", help="Average with the left-right mirrored image.")] = False,
+    keep_largest: Annotated[
+        bool, typer.Option(help="Keep the largest breast, holes filled, and the largest muscle at the chest wall.")
+    ] = True,
     queue: Annotated[
         int, typer.Option(min=1, help="Files that may wait; more are refused until there is room.")
     ] = 1000,

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from maseg_nnunet.errors import OutputError, UsageError
-from maseg_nnunet.mammogram import Side
+from maseg_nnunet.mammogram import Flag, Mammogram, Side
 
 if TYPE_CHECKING:
     from maseg_nnunet.writers.dicom_seg import Algorithm
@@ -55,15 +55,15 @@ def write_mask(
     mask: npt.NDArray[np.uint8],
     form: Format,
     *,
-    source: Path,
+    source: Path | None,
     spacing: tuple[float, float],
     side: Side,
-    algorithm: Algorithm,
+    algorithm: Algorithm | None,
 ) -> Path:
     """Write `mask`, labels (rows, columns), in one format and return where. `spacing` is (row, column) in mm.
 
-    `source`: the file that the mask is of. Raises OutputError where a DICOM SEG can't refer to it, OSError where the
-    disk refuses.
+    `source`, the file that the mask is of, and `algorithm` are needed for DICOM SEG alone. Raises OutputError where a
+    SEG can't refer to the source, OSError where the disk refuses.
     """
     (path,) = result_paths(stem, (form,))
     if form is Format.NIFTI:
@@ -75,9 +75,28 @@ def write_mask(
 
         write_mask_png(path, mask)
     else:
+        if source is None or algorithm is None:
+            raise OutputError("no DICOM SEG: the source or the algorithm is not known")
         if source.suffix.lower() in (".png", ".pgm"):
             raise OutputError("no DICOM SEG: the source is no DICOM file")
         from maseg_nnunet.writers.dicom_seg import write_dicom_seg
 
         write_dicom_seg(path, mask, source, spacing, side, algorithm)
     return path
+
+
+def write_mammogram_preview(path: Path, mammogram: Mammogram, mask: npt.NDArray[np.uint8]) -> None:
+    """Write the displayed image with both edges of `mask`, shape (rows, columns), at most PREVIEW_LONGEST pixels long.
+
+    The edges alone, on black, where a name may be burned into the image.
+    """
+    import cv2
+
+    from maseg_nnunet.writers.png import PREVIEW_LONGEST, shrink, write_preview
+
+    # Shrunk before the look-up table, which costs more the more pixels it is applied to.
+    displayed = mammogram.luts.display(shrink(mammogram.pixels.astype(np.float32, copy=False), PREVIEW_LONGEST))
+    if Flag.BURNED_IN in mammogram.flags:
+        displayed = np.zeros_like(displayed)
+    edges = cv2.resize(mask, displayed.shape[::-1], interpolation=cv2.INTER_NEAREST)
+    write_preview(path, displayed, edges.astype(np.uint8))

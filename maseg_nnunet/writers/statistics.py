@@ -62,11 +62,14 @@ COLUMNS: Final = tuple(field.name for field in fields(ImageStatistics))
 
 
 def image_statistics(
-    mask: npt.NDArray[np.uint8], spacing: tuple[float, float], flags: Iterable[Enum] = (), view: View = View.UNKNOWN
+    mask: npt.NDArray[np.uint8],
+    spacing: tuple[float, float],
+    flags: Iterable[Enum | str] = (),
+    view: View = View.UNKNOWN,
 ) -> ImageStatistics:
     """Measure `mask`, labels (rows, columns), with `spacing` (row, column) in mm.
 
-    `flags` and `view` are the image's: an MLO-like view without muscle is worth a flag.
+    `flags` (members, or their text) and `view` are the image's: an MLO-like view without muscle is worth a flag.
     """
     breast = mask == Label.BREAST
     pixel_cm2 = spacing[0] * spacing[1] / 100
@@ -84,7 +87,7 @@ def image_statistics(
         pectoral_share=muscle_area / whole if whole else 0.0,
         breast_perimeter_mm=perimeter(breast, spacing),
         pectoral_found=muscle_area > 0,
-        flags=tuple(str(flag.value) for flag in (*flags, *of_mask)),
+        flags=tuple(flag.value if isinstance(flag, Enum) else flag for flag in (*flags, *of_mask)),
     )
 
 

@@ -1,0 +1,103 @@
+"""`maseg inspect`: what the reader makes of a file, before anything is predicted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from maseg_nnunet.inspection import InspectedLut, Inspection
+
+
+def inspect(
+    files: Annotated[list[Path], typer.Argument(help="DICOM, PNG or PGM files.", show_default=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON list instead of text.")] = False,
+    preview: Annotated[
+        Path | None, typer.Option(help="Write the displayed image here: a PNG, or a folder for several files.")
+    ] = None,
+    spacing_mm: Annotated[
+        float | None, typer.Option(min=0.02, max=1, help="Pixel spacing of files that do not tell it, in mm.")
+    ] = None,
+    raw_windows: Annotated[
+        bool, typer.Option("--raw-windows", help="Use the look-up tables of raw images, which are ignored otherwise.")
+    ] = False,
+) -> None:
+    """Show what the reader makes of files: vendor, view, spacing, look-up tables, flags, or why one is refused.
+
+    The look-up table marked with * is the one in use. Exit status 1 if a file was refused.
+
+    Example: maseg inspect exam/image.dcm --preview image.png
+    """
+    import json
+
+    from maseg_nnunet.inspection import inspect_file
+    from maseg_nnunet.writers.png import write_displayed
+
+    places = _preview_paths(files, preview)
+    inspections = []
+    for file, place in zip(files, places, strict=True):
+        inspection, mammogram = inspect_file(file, spacing_mm=spacing_mm, raw_windows=raw_windows)
+        inspections.append(inspection)
+        if mammogram is not None and place is not None:
+            write_displayed(place, mammogram.displayed())
+        if not as_json:
+            typer.echo("\n".join(_lines(inspection)))
+    if as_json:
+        typer.echo(json.dumps([inspection.to_json() for inspection in inspections], indent=2))
+    if any(inspection.refusal for inspection in inspections):
+        raise typer.Exit(1)
+
+
+def _preview_paths(files: list[Path], preview: Path | None) -> list[Path | None]:
+    """Where each displayed image goes; stems that occur twice get a number."""
+    if preview is None:
+        return [None] * len(files)
+    if len(files) == 1 and preview.suffix.lower() == ".png":
+        return [preview]
+    places: list[Path | None] = []
+    for file in files:
+        number = 1
+        while (place := preview / f"{file.stem}{f'_{number}' if number > 1 else ''}.png") in places:
+            number += 1
+        places.append(place)
+    return places
+
+
+def _lines(found: Inspection) -> Iterator[str]:
+    """The text for a reader at a terminal; what a file does not tell has no line."""
+    yield found.file
+    if found.refusal:
+        yield f"  refused      {found.reason}: {found.refusal}"
+    size = f"{found.rows} x {found.columns} pixels" if found.rows and found.columns else ""
+    if size and found.spacing:
+        size += f" of {found.spacing[0]:g} x {found.spacing[1]:g} mm ({found.spacing_source})"
+    polarity = {None: "", False: "MONOCHROME2: large values are bright", True: "MONOCHROME1: small values are bright"}
+    rows = {
+        "vendor": " ".join(filter(None, (found.vendor, f"({found.model})" if found.model else ""))),
+        "object": found.sop_class,
+        "intent": found.intent,
+        "view": found.view,
+        "side": found.side,
+        "size": size,
+        "orientation": "\\".join(found.patient_orientation),
+        "flipped": found.horizontal_flip,
+        "polarity": polarity[found.inverted],
+    }
+    for name, text in rows.items():
+        if text:
+            yield f"  {name:12} {text}"
+    if found.luts:
+        yield "  look-up tables"
+        yield from (f"    {'*' if lut.base else ' '} {_lut(lut)}" for lut in found.luts)
+    for number, flag in enumerate(found.flags):
+        yield f"  {'' if number else 'flags':12} {flag}"
+
+
+def _lut(lut: InspectedLut) -> str:
+    name = f"{lut.explanation or '(unnamed)':16} {lut.function:12}"
+    if lut.entries is not None:
+        return f"{name} {lut.entries} entries of {lut.bits} bits from {lut.first}"
+    return f"{name} center {lut.center:g}, width {lut.width:g}"

@@ -16,7 +16,8 @@ from maseg_nnunet.dataset_conversion.scan import Rejected
 from maseg_nnunet.dataset_conversion.selection import Selected
 
 from maseg_nnunet.errors import Reason, RefusedError
-from maseg_nnunet.mammogram import Flag, Mammogram
+from maseg_nnunet.labels import Label
+from maseg_nnunet.mammogram import Flag, Mammogram, View
 from maseg_nnunet.manifest import ManifestRow
 from maseg_nnunet.resample import image_to_target, mask_to_target
 
@@ -98,7 +99,23 @@ def _mask(task: ConvertTask, mammogram: Mammogram) -> npt.NDArray[np.uint8]:
     path = task.selected.mask
     if path is None:
         raise RefusedError(Reason.NO_MASK, "no mask was found")
+    if path.suffix.lower() == ".xml":
+        return _mask_of_annotation(task, path, mammogram)
     return read_mask(path, mammogram.shape, task.settings.labels)
+
+
+def _mask_of_annotation(task: ConvertTask, path: Path, mammogram: Mammogram) -> npt.NDArray[np.uint8]:
+    """INbreast annotates the muscle alone: the breast is initialized as the paper does (section 2.1.1), by Otsu."""
+    from maseg_nnunet.otsu import initial_mask
+    from maseg_nnunet.readers.muscle_border import muscle_of, read_border
+
+    known = task.selected.scanned.known
+    drawn = known.annotated_spacing if known is not None and known.annotated_spacing else mammogram.spacing
+    scale = (drawn[0] / mammogram.spacing[0], drawn[1] / mammogram.spacing[1])
+    muscle = muscle_of(read_border(path), mammogram.shape, scale)
+    mask = initial_mask(replace(mammogram, view=View.CC))  # the muscle is annotated: none is to be guessed
+    mask[muscle] = Label.PECTORAL_MUSCLE
+    return mask
 
 
 def write(task: ConvertTask, mammogram: Mammogram, mask: npt.NDArray[np.uint8] | None) -> None:

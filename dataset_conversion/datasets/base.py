@@ -24,6 +24,7 @@ class Known:
     """What a public data set's file names and tables say of an image, in place of a header.
 
     `case` and `woman` are published names. `spacing` is (row, column) in mm; None leaves it to the header.
+    `annotated_spacing` is that of the pixels in which published annotations count; None where it is the image's own.
     """
 
     case: str
@@ -35,6 +36,7 @@ class Known:
     quality: str = ""
     background_tissue: str = ""
     abnormality: str = ""
+    annotated_spacing: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)

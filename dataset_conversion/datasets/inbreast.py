@@ -19,6 +19,8 @@ from maseg_nnunet.errors import DatasetError
 from maseg_nnunet.mammogram import Intent, Side, View
 
 TABLE: Final = "inbreast.csv"
+ANNOTATED_SPACING: Final = (0.07, 0.07)
+"""Of the published images, in whose pixels the muscle's borders are given, mm."""
 _NAME = re.compile(r"(\d{8})_([0-9a-z]+)_MG_([LR])_([A-Z]+)_ANON", re.IGNORECASE)
 _VIEWS: Final = {"CC": View.CC, "ML": View.MLO, "MLO": View.MLO, "FB": View.FB}
 
@@ -48,6 +50,7 @@ def images(folder: Path) -> Iterator[Found]:
                 intent=Intent.PROCESSED,
                 spacing=_spacing(row) if row is not None and suffix == ".png" else None,
                 quality=row.get("quality", "") if row else "",
+                annotated_spacing=ANNOTATED_SPACING if suffix == ".png" else None,
             ),
         )
 

@@ -10,11 +10,15 @@ import typer
 from maseg_nnunet.command import run
 
 SUBCOMMANDS: Final = (
+    "annotate",
     "combine",
     "env",
     "plan",
+    "inspect",
     "predict",
+    "export",
     "evaluate",
+    "serve",
 )
 
 app = typer.Typer(

@@ -11,7 +11,6 @@ import re
 from pathlib import Path
 from typing import Final
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -48,20 +47,20 @@ def read_border(path: Path) -> npt.NDArray[np.float64]:
     raise RefusedError(Reason.MASK_UNREADABLE, f"a property list without {' or '.join(_KEYS)}")
 
 
-def muscle_of(border: npt.NDArray[np.float64], shape: tuple[int, int], scale: tuple[float, float]) -> npt.NDArray[np.bool_]:
+def muscle_of(
+    border: npt.NDArray[np.float64], shape: tuple[int, int], scale: tuple[float, float]
+) -> npt.NDArray[np.bool_]:
     """The muscle, bool (rows, columns) of `shape`: between the border and the corner of top edge and chest wall.
 
     `scale` is (row, column) pixels of `shape` per pixel of the annotated image. The chest wall is the side that the
     border's lowest point lies nearer to.
     """
-    # Pixel centres of OpenCV are integers, as OsiriX's are; scaling keeps the image's outer corner in place.
+    from skimage.draw import polygon2mask  # tests pixel centres; OpenCV's fillPoly paints every pixel that it touches
+
+    # Pixel centres are whole numbers, as OsiriX has them; scaling keeps the image's outer corner in place.
     points = (border + 0.5) * np.array(scale[::-1]) - 0.5
-    points = points[np.argsort(points[:, 1], kind="stable")] if points[0, 1] > points[-1, 1] else points
-    rows, columns = shape
-    wall = 0.0 if points[-1, 0] < columns / 2 else columns - 1.0
+    points = points[::-1] if points[0, 1] > points[-1, 1] else points
     top, bottom = points[0], points[-1]
-    outline = np.vstack([[wall, 0.0], [top[0], min(top[1], 0.0)], points, [wall, bottom[1]]])
-    filled = np.zeros(shape, np.uint8)
-    fraction = 4
-    cv2.fillPoly(filled, [np.round(outline * (1 << fraction)).astype(np.int32)], 1, shift=fraction)
-    return filled.astype(bool)
+    wall = -0.5 if bottom[0] < shape[1] / 2 else shape[1] - 0.5
+    outline = np.vstack([[wall, -0.5], [top[0], min(top[1], -0.5)], points, [wall, bottom[1]]])
+    return np.asarray(polygon2mask(shape, outline[:, ::-1]), dtype=bool)

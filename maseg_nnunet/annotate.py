@@ -1,0 +1,158 @@
+"""First masks for a person to correct in ITK-SNAP: of each image a mask, the picture, and a workspace that opens both.
+
+The mask (NIfTI, on the source's grid, named by the image's stem) is what is corrected; `convert_vendor --masks` reads
+it back. How a mask is made is `otsu.py`, or a trained model.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Final
+from xml.etree.ElementTree import Element, SubElement, indent, tostring
+
+import numpy as np
+import numpy.typing as npt
+
+from maseg_nnunet.errors import DatasetError, MasegError, Reason, RefusedError
+from maseg_nnunet.evaluation.metrics import CaseScore, score_case
+from maseg_nnunet.files import write_text
+from maseg_nnunet.inputs import Source, find_sources
+from maseg_nnunet.labels import Label
+from maseg_nnunet.mammogram import Mammogram, View
+from maseg_nnunet.readers import read_mammogram
+from maseg_nnunet.readers.masks import read_mask
+from maseg_nnunet.writers.nifti import write_nifti
+
+Mask = npt.NDArray[np.uint8]
+Annotator = Callable[[Mammogram], Mask]
+
+LABEL_FILE: Final = "labels.txt"
+REPORT: Final = "report.csv"
+PICTURE: Final = "_picture"
+"""Follows the stem in the name of the displayed image that ITK-SNAP opens."""
+
+_COLOURS: Final = {Label.BREAST: (255, 0, 0), Label.PECTORAL_MUSCLE: (0, 0, 255)}
+_SUFFIXES: Final = (".nii.gz", ".nii", ".nrrd", ".mha", ".png")
+
+
+@dataclass(frozen=True)
+class Annotated:
+    """What became of one image: "written", "kept" (its mask was there already), or why not; its score, if compared."""
+
+    name: str
+    outcome: str
+    score: CaseScore | None = None
+
+
+def annotate(
+    inputs: Sequence[Path],
+    output: Path,
+    annotator: Annotator,
+    *,
+    spacing_mm: float | None = None,
+    view: View | None = None,
+    references: Path | None = None,
+    overwrite: bool = False,
+) -> Iterator[Annotated]:
+    """Annotate every image of `inputs`, one at a time, as they are found.
+
+    A mask that is there already may have been corrected by hand: it is kept unless `overwrite`. `view` serves images
+    that tell none. `references`: a folder of masks by stem, which the new masks are scored against. Files of a folder
+    that are no images are passed over.
+    """
+    if references is not None and not references.is_dir():
+        raise DatasetError(f"the folder of reference masks {references} does not exist")
+    write_text(output / LABEL_FILE, label_file())
+    for source in find_sources(inputs, output):
+        target = output / f"{source.stem}.nii.gz"
+        if target.is_file() and not overwrite:
+            yield Annotated(source.name, "kept")
+            continue
+        try:
+            if source.problem:
+                raise DatasetError(source.problem)
+            mammogram = read_mammogram(source.path, spacing_mm=spacing_mm)
+            if view is not None and mammogram.view is View.UNKNOWN:
+                mammogram = replace(mammogram, view=view)
+            mask = annotator(mammogram)
+            _write(output, source, mammogram, mask)
+            yield Annotated(source.name, "written", _score(references, source, mammogram, mask))
+        except RefusedError as error:
+            if source.listed or error.reason is not Reason.NOT_DICOM:
+                yield Annotated(source.name, str(error))
+        except MasegError as error:
+            yield Annotated(source.name, str(error))
+
+
+def _write(output: Path, source: Source, mammogram: Mammogram, mask: Mask) -> None:
+    """Picture and workspace first: an image counts as annotated when its mask is there."""
+    picture = output / f"{source.stem}{PICTURE}.nii.gz"
+    target = output / f"{source.stem}.nii.gz"
+    write_nifti(picture, np.asarray(np.round(mammogram.displayed() * 255), dtype=np.uint8), mammogram.spacing)
+    write_text(output / f"{source.stem}.itksnap", workspace(picture, target))
+    write_nifti(target, mask, mammogram.spacing)
+
+
+def _score(references: Path | None, source: Source, mammogram: Mammogram, mask: Mask) -> CaseScore | None:
+    if references is None:
+        return None
+    for suffix in _SUFFIXES:
+        for stem in (source.stem, Path(source.stem).name):
+            path = references / f"{stem}{suffix}"
+            if path.is_file():
+                return score_case(mask, read_mask(path, mammogram.shape), mammogram.spacing)
+    return None
+
+
+def write_report(path: Path, results: Sequence[Annotated]) -> None:
+    """The scores as CSV, one row an image that had a reference."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["image", *(field.name for field in fields(CaseScore))])
+    writer.writerows([r.name, *asdict(r.score).values()] for r in results if r.score is not None)
+    write_text(path, text.getvalue())
+
+
+def label_file() -> str:
+    """ITK-SNAP's label description: index, red, green, blue, opacity, visible, mesh, name."""
+    lines = ['    0     0    0    0        0  0  0    "Clear Label"']
+    for label, (red, green, blue) in _COLOURS.items():
+        name = label.name.lower().replace("_", " ")
+        lines.append(f'    {int(label)}  {red:4d} {green:4d} {blue:4d}        1  1  1    "{name}"')
+    return "# ITK-SnAP Label Description File\n" + "\n".join(lines) + "\n"
+
+
+def workspace(picture: Path, mask: Path) -> str:
+    """An ITK-SNAP 3 workspace (.itksnap) that opens `picture` with `mask` as its segmentation and our labels."""
+    registry = Element("registry")
+    _entry(registry, "SaveLocation", str(mask.absolute().parent))
+    _entry(registry, "Version", "20161029")
+    layers = SubElement(registry, "folder", key="Layers")
+    for number, (path, role) in enumerate(((picture, "MainRole"), (mask, "SegmentationRole"))):
+        layer = SubElement(layers, "folder", key=f"Layer[{number:03d}]")
+        _entry(layer, "AbsolutePath", str(path.absolute()))
+        _entry(layer, "Role", role)
+        _entry(layer, "Tags", "")
+    table = SubElement(SubElement(registry, "folder", key="IRIS"), "folder", key="LabelTable")
+    _entry(table, "NumberOfElements", str(len(_COLOURS)))
+    for number, (label, colour) in enumerate(_COLOURS.items()):
+        element = SubElement(table, "folder", key=f"Element[{number}]")
+        for key, value in (
+            ("Alpha", "255"),
+            ("Color", " ".join(map(str, colour))),
+            ("Flags", "1 1"),
+            ("Index", str(int(label))),
+            ("Label", label.name.lower().replace("_", " ")),
+        ):
+            _entry(element, key, value)
+    indent(registry)
+    body = tostring(registry, encoding="unicode")
+    return f'<?xml version="1.0" encoding="UTF-8" ?>\n<!--ITK-SNAP (itksnap.org) Project File-->\n{body}\n'
+
+
+def _entry(parent: Element, key: str, value: Any) -> None:
+    SubElement(parent, "entry", key=key, value=value)

@@ -1,0 +1,105 @@
+"""The paper's initialization of a mask (section 2.1.1): Otsu for the breast, Otsu again inside it for the muscle.
+
+A starting point for a person with ITK-SNAP, not a segmentation to rely on. Files, workspaces and reports are
+`annotate.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from maseg_nnunet.labels import Label
+from maseg_nnunet.mammogram import Intent, Mammogram
+from maseg_nnunet.resample import image_to_target, mask_to_source
+
+Gray = npt.NDArray[np.uint8]
+Region = npt.NDArray[np.bool_]
+
+SPACING: Final = (0.4, 0.4)
+"""The paper's; thresholds and cleaning work on this grid, mm."""
+
+_OPENING: Final = 5
+"""Pixels: cuts thin bridges from the breast to labels, and from the muscle to glandular tissue."""
+
+
+def initial_mask(mammogram: Mammogram) -> npt.NDArray[np.uint8]:
+    """Background, breast and, in MLO-like views, pectoral muscle on the source's grid: uint8 (rows, columns)."""
+    gray = _gray(mammogram)
+    breast = breast_region(gray)
+    mask = np.where(breast, np.uint8(Label.BREAST), np.uint8(Label.BACKGROUND))
+    if mammogram.view.is_mlo_like:
+        mask[muscle_region(gray, breast)] = Label.PECTORAL_MUSCLE
+    return mask_to_source(mask, mammogram.shape, mammogram.spacing, SPACING)
+
+
+def breast_region(gray: Gray) -> Region:
+    """The largest bright component after Otsu's threshold, holes filled: bool (rows, columns)."""
+    threshold, _ = cv2.threshold(gray, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    opened = cv2.morphologyEx((gray > threshold).astype(np.uint8), cv2.MORPH_OPEN, _disc())
+    return _filled(_largest(opened))
+
+
+def muscle_region(gray: Gray, breast: Region) -> Region:
+    """The bright component at the corner of top edge and chest wall, after Otsu inside `breast`; empty if none is."""
+    inside = gray[breast]
+    if inside.size == 0:
+        return np.zeros_like(breast)
+    threshold, _ = cv2.threshold(inside.reshape(1, -1), 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    bright = ((gray > threshold) & breast).astype(np.uint8)
+    count, labelled = cv2.connectedComponents(cv2.morphologyEx(bright, cv2.MORPH_OPEN, _disc()))
+    # The corner is the breast's, not the image's: films have black margins.
+    rows, columns = _extent(breast)
+    corner = labelled[rows, columns] if chest_wall_is_left(breast) else labelled[rows, columns][:, ::-1]
+    near = corner[: max(corner.shape[0] // 10, 1), : max(corner.shape[1] // 10, 1)]
+    sizes = np.bincount(near.ravel(), minlength=count)
+    sizes[0] = 0
+    found = int(sizes.argmax())
+    if sizes[found] == 0:
+        return np.zeros_like(breast)
+    return _filled(labelled == found) & breast
+
+
+def chest_wall_is_left(breast: Region) -> bool:
+    """Whether the breast is straight on its left: the chest wall is where more rows begin, or end, at its extent."""
+    rows, columns = _extent(breast)
+    inside = breast[rows, columns]
+    edge = max(inside.shape[1] // 20, 1)
+    return bool(inside[:, :edge].sum() >= inside[:, -edge:].sum())
+
+
+def _extent(region: Region) -> tuple[slice, slice]:
+    """The rows and columns of the bounding box."""
+    rows, columns = np.flatnonzero(region.any(axis=1)), np.flatnonzero(region.any(axis=0))
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+
+
+def _gray(mammogram: Mammogram) -> Gray:
+    """The displayed image at 0.4 mm, slightly smoothed, the breast brighter than air: uint8 (rows, columns)."""
+    stored = image_to_target(mammogram.pixels, mammogram.spacing, SPACING)
+    shown = mammogram.luts.display(stored)
+    if mammogram.intent is Intent.RAW and not mammogram.luts.inverted:
+        shown = 1.0 - shown  # a raw image is dark where tissue absorbs
+    gray = np.asarray(np.round(shown * 255), dtype=np.uint8)
+    return np.asarray(cv2.GaussianBlur(gray, (5, 5), 0), dtype=np.uint8)
+
+
+def _disc() -> npt.NDArray[Any]:
+    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_OPENING, _OPENING))
+
+
+def _largest(binary: npt.NDArray[np.uint8]) -> Region:
+    count, labelled, statistics, _ = cv2.connectedComponentsWithStats(binary)
+    if count < 2:
+        return np.zeros(binary.shape, bool)
+    return np.asarray(labelled == 1 + int(statistics[1:, cv2.CC_STAT_AREA].argmax()))
+
+
+def _filled(region: Region) -> Region:
+    """`region` with what it encloses. What leans on the image's edge is no hole."""
+    outside = np.pad((~region).astype(np.uint8), 1, constant_values=1)
+    cv2.floodFill(outside, None, (0, 0), 2)
+    return np.asarray(region | (outside[1:-1, 1:-1] == 1))

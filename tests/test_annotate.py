@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from xml.etree.ElementTree import fromstring
+
+import cv2
+import numpy as np
+import pytest
+import SimpleITK
+from maseg_nnunet.dataset_conversion.conversion import Request, convert_dataset
+from maseg_nnunet.dataset_conversion.datasets import REGISTRY
+
+from maseg_nnunet.annotate import label_file, workspace
+from tests.commands import Run
+
+
+def test_masks_pictures_and_workspaces_on_the_source_grid(films: Path, tmp_path: Path, maseg: Run) -> None:
+    done = maseg("annotate", films / "films", "-o", tmp_path, "--spacing-mm", 0.2, "--view", "MLO")
+    assert done.status == 0, done.err
+    assert "24 masks written" in done.out
+    mask = SimpleITK.ReadImage(str(tmp_path / "mdb001.nii.gz"))
+    assert mask.GetSpacing() == pytest.approx((0.2, 0.2))
+    assert SimpleITK.GetArrayFromImage(mask).shape == (96, 80)
+    source = cv2.imread(str(films / "films" / "mdb001.pgm"), cv2.IMREAD_UNCHANGED)
+    picture = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(tmp_path / "mdb001_picture.nii.gz")))
+    assert np.corrcoef(picture.ravel(), source.ravel())[0, 1] > 0.999
+    assert (tmp_path / "labels.txt").read_text() == label_file()
+
+
+def test_what_a_person_corrected_is_kept_and_read_back(films: Path, tmp_path: Path, maseg: Run) -> None:
+    arguments = ("annotate", films / "films", "-o", tmp_path / "masks", "--spacing-mm", 0.2)
+    assert maseg(*arguments).status == 0
+    corrected = SimpleITK.ReadImage(str(tmp_path / "masks" / "mdb001.nii.gz"))
+    array = SimpleITK.GetArrayFromImage(corrected)
+    array[:10, :10] = 2
+    image = SimpleITK.GetImageFromArray(array)
+    image.CopyInformation(corrected)
+    SimpleITK.WriteImage(image, str(tmp_path / "masks" / "mdb001.nii.gz"))
+    again = maseg(*arguments)
+    assert "0 masks written, 24 kept" in again.out
+    np.testing.assert_array_equal(
+        SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(tmp_path / "masks" / "mdb001.nii.gz"))), array
+    )
+    request = Request(REGISTRY["mini_mias"], films / "films", tmp_path / "set", masks=tmp_path / "masks")
+    report = convert_dataset(request)
+    assert report["found"]["images"] == 24
+    label = next((tmp_path / "set").rglob("labelsT?/mdb001.nii.gz"))
+    assert (SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(label)))[:5, :5] == 2).all()
+
+
+def test_report_against_references(films: Path, tmp_path: Path, maseg: Run) -> None:
+    arguments = ("annotate", films / "films", "-o", tmp_path, "--spacing-mm", 0.2, "--view", "MLO")
+    done = maseg(*arguments, "--report", films / "masks")
+    assert "24 images with a reference" in done.out
+    with (tmp_path / "report.csv").open(newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    assert len(rows) == 24
+    mean = np.mean([float(row["dice_breast"]) for row in rows])
+    assert f"dice breast: mean {mean:.3f}" in done.out
+    assert mean > 0.8
+
+
+def test_bad_images_are_named_and_the_rest_goes_on(films: Path, tmp_path: Path, maseg: Run) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "good.pgm").write_bytes((films / "films" / "mdb001.pgm").read_bytes())
+    (tmp_path / "in" / "short.pgm").write_bytes((films / "films" / "mdb001.pgm").read_bytes()[:100])
+    (tmp_path / "in" / "notes.txt").write_text("no image")
+    done = maseg("annotate", tmp_path / "in", "-o", tmp_path / "out", "--spacing-mm", 0.2)
+    assert done.status == 1
+    assert "short.pgm: truncated" in done.err
+    assert "1 images got no mask" in done.err
+    assert {path.name for path in (tmp_path / "out").glob("*.nii.gz")} == {"good.nii.gz", "good_picture.nii.gz"}
+    assert maseg("annotate", tmp_path / "in", "-o", tmp_path / "out", "--view", "sideways").status == 2
+    assert maseg("annotate", tmp_path / "nowhere", "-o", tmp_path / "out").status == 2
+
+
+def test_workspace_names_both_files_and_the_labels() -> None:
+    registry = fromstring(workspace(Path("/x/a & b_picture.nii.gz"), Path("/x/a & b.nii.gz")))
+    entries = {(entry.get("key"), entry.get("value")) for entry in registry.iter("entry")}
+    assert ("AbsolutePath", "/x/a & b.nii.gz") in entries
+    assert ("Role", "SegmentationRole") in entries
+    assert ("Label", "pectoral muscle") in entries

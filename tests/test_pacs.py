@@ -3,8 +3,10 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 import urllib.request
@@ -30,6 +32,7 @@ from maseg_nnunet.pacs import Caller, Node, Server, Settings
 from maseg_nnunet.phantom_dicom import PLANTED, write_exam
 from maseg_nnunet.spool import Spool
 from maseg_nnunet.writers.dicom_seg import Algorithm, write_dicom_seg
+from tests.models import write_model
 
 # pynetdicom leaves its socket to the garbage collector where nobody answers.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
@@ -325,6 +328,51 @@ def test_settings_that_would_let_anybody_in_are_refused() -> None:
     assert Settings((Caller("PACS"),), node).host == "127.0.0.1"
 
 
+def test_the_model_gives_the_segmentation_that_predict_gives(tmp_path: Path, exam: list[Path]) -> None:
+    from maseg_nnunet.inference import Segmenter
+
+    segmenter = Segmenter(write_model(tmp_path / "model"), "cpu")
+    pacs.segment_to_seg(segmenter)(exam[0], tmp_path / "seg.dcm")
+    frames = dcmread(tmp_path / "seg.dcm").pixel_array
+    expected = segmenter.predict(exam[0])
+    assert expected.any()
+    np.testing.assert_array_equal(frames[0] + 2 * frames[1], expected)
+
+
+class _Process:
+    """`maseg serve` as a process of its own."""
+
+    def __init__(self, tmp_path: Path, destination: Node) -> None:
+        node = f"{destination.ae_title}@{destination.host}:{destination.port}"
+        self.port = _free_port()
+        command = [sys.executable, "-c", "from maseg_nnunet.cli.main import main; main()", "serve"]
+        command += ["--spool", tmp_path / "spool", "--caller", "SENDER@127.0.0.1", "--destination", node]
+        command += ["--port", str(self.port), "--model", tmp_path / "model", "--device", "cpu"]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert self._process.stdout is not None
+        if "listens" not in self._process.stdout.readline():
+            pytest.fail(self.end(signal.SIGKILL)[1])
+
+    def end(self, number: int) -> tuple[int, str]:
+        self._process.send_signal(number)
+        _, err = self._process.communicate(timeout=PATIENCE)
+        return self._process.returncode, err
+
+
+def test_killed_after_the_acknowledgement_it_delivers_after_a_restart(tmp_path: Path, exam: list[Path]) -> None:
+    write_model(tmp_path / "model")
+    first = _Process(tmp_path, Node("ARCHIVE", "127.0.0.1", _free_port()))
+    assert _store(first.port, *exam) == [0x0000, 0x0000]
+    first.end(signal.SIGKILL)
+    with _Archive() as archive:
+        second = _Process(tmp_path, archive.node)
+        _eventually(lambda: len(archive.received) == len(exam), "both arrive after the restart")
+        status, log = second.end(signal.SIGTERM)
+    assert status == 0
+    assert "segmented" in log and "sent" in log
+    assert not any(word in log for word in (*PLANTED, "QUI"))
+
+
 class _Orthanc:
     """A real Orthanc on loopback, with a configuration and a storage of its own."""
 
@@ -384,10 +432,13 @@ class _Orthanc:
 
 
 def test_orthanc_sends_an_exam_and_receives_the_segmentations(tmp_path: Path, exam: list[Path]) -> None:
+    from maseg_nnunet.inference import Segmenter
+
+    segmenter = Segmenter(write_model(tmp_path / "model"), "cpu")
     port = _free_port()
     with _Orthanc(tmp_path / "orthanc", port) as orthanc:
         settings = Settings((Caller("ORTHANC"),), Node("ORTHANC", "127.0.0.1", orthanc.port), port=port)
-        with Spool(tmp_path / "spool", reserve=0) as spool, Server(settings, spool, _segment):
+        with Spool(tmp_path / "spool", reserve=0) as spool, Server(settings, spool, pacs.segment_to_seg(segmenter)):
             orthanc.ask("/modalities/maseg/echo", b"{}")
             sent = [orthanc.ask("/instances", path.read_bytes())["ID"] for path in exam]
             orthanc.ask("/modalities/maseg/store", json.dumps(sent).encode())
@@ -403,4 +454,4 @@ def test_orthanc_sends_an_exam_and_receives_the_segmentations(tmp_path: Path, ex
         (seg,) = (s for s in segs if s.SourceImageSequence[0].ReferencedSOPInstanceUID == source.SOPInstanceUID)
         assert seg.PatientID == source.PatientID
         frames = seg.pixel_array
-        assert frames[1][: source.Rows // 2].all() and not frames[1][source.Rows // 2 :].any()
+        np.testing.assert_array_equal(frames[0] + 2 * frames[1], segmenter.predict(path))

@@ -157,7 +157,10 @@ def _check_deflated(file: BinaryIO, start: bytes, max_bytes: float) -> bool:
 
 def _is_cut_off(dataset: FileDataset) -> bool:
     """Whether the last element is shorter than it says; true of no element that has been looked at already."""
-    last: object = dataset.get_item(max(dataset.keys()))
+    try:
+        last: object = dataset.get_item(max(dataset.keys()))
+    except Exception:  # an empty element is converted here, and may be of a kind that pydicom does not know
+        return False
     return isinstance(last, RawDataElement) and last.value is not None and len(last.value) < last.length < _UNDEFINED
 
 

@@ -7,6 +7,10 @@ are (x, y, z), its arrays (z, y, x): a single slice of an image comes out as (ro
 
 from __future__ import annotations
 
+import gzip
+import math
+import struct
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -119,13 +123,44 @@ def _read_itk(path: Path, shape: tuple[int, int]) -> npt.NDArray[Any]:
         raise RefusedError(Reason.MASK_UNREADABLE, "neither PNG, DICOM SEG, NIfTI, NRRD nor MHA")
     reader.SetImageIO(io)
     try:
+        if io == "NiftiImageIO":
+            _check_nifti_end(path, shape)
         reader.ReadImageInformation()
         size = tuple(int(n) for n in reader.GetSize())[::-1]
         if reader.GetNumberOfComponents() != 1:
             raise RefusedError(Reason.MASK_UNREADABLE, "several values a pixel (segments that overlap)")
-        sides = tuple(n for n in size if n != 1) if len(size) > 2 else size
-        check_mask_size(sides, shape)
+        check_mask_size(_without_single_slice(size), shape)
         values = sitk.GetArrayFromImage(reader.Execute())
     except RuntimeError as error:
         raise RefusedError(Reason.MASK_UNREADABLE, f"damaged, or no {io.removesuffix('ImageIO')} file") from error
     return np.asarray(values).reshape(shape)
+
+
+def _without_single_slice(size: tuple[int, ...]) -> tuple[int, ...]:
+    """The sizes of a volume's two axes, where all others have one slice; the first such axis goes first."""
+    while len(size) > 2 and 1 in size:
+        at = size.index(1)
+        size = size[:at] + size[at + 1 :]
+    return size
+
+
+def _check_nifti_end(path: Path, shape: tuple[int, int]) -> None:
+    """Raise RefusedError where a NIfTI file holds fewer bytes than its header promises: SimpleITK reads zeros instead.
+
+    NIfTI-1 header: dim at 40 (8 words), bitpix at 72, vox_offset at 108 (float).
+    """
+    limit = 8 * shape[0] * shape[1] + (1 << 20)  # eight bytes a pixel: more is another size, which is refused later
+    with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
+        try:
+            content = file.read(limit)
+        except (EOFError, OSError, zlib.error) as error:
+            raise RefusedError(Reason.MASK_UNREADABLE, "the compressed file is damaged or cut off") from error
+    order = next((o for o in "<>" if len(content) >= 348 and struct.unpack_from(f"{o}i", content)[0] == 348), None)
+    if order is None:
+        raise RefusedError(Reason.MASK_UNREADABLE, "no NIfTI-1 file")
+    count, *sides = struct.unpack_from(f"{order}8h", content, 40)
+    (bits,) = struct.unpack_from(f"{order}h", content, 72)
+    (offset,) = struct.unpack_from(f"{order}f", content, 108)
+    needed = offset + math.prod(sides[: max(0, count)]) * bits // 8
+    if not len(content) >= min(needed, limit):
+        raise RefusedError(Reason.MASK_UNREADABLE, f"the file ends after {len(content)} bytes, its header needs more")

@@ -66,7 +66,10 @@ def read_seg(path: Path, shape: tuple[int, int], labels: Mapping[int, int] | Non
             result[frames[0] == number] = _label_of(segments, int(number)) if number else Label.BACKGROUND
         return result
     half = 1 if code(seg, "SegmentationType") == "BINARY" else (integer(seg, "MaximumFractionalValue") or 255) / 2
-    drawn = [(_label_of(segments, number), frame) for number, frame in zip(_numbers(seg), frames, strict=True)]
+    numbers = _numbers(seg)
+    if len(numbers) != len(frames):
+        raise RefusedError(Reason.MASK_UNREADABLE, "the DICOM SEG does not say of each frame which segment it is of")
+    drawn = [(_label_of(segments, number), frame) for number, frame in zip(numbers, frames, strict=True)]
     for label, frame in sorted(drawn, key=lambda entry: entry[0]):
         result[frame >= half] = label
     return result

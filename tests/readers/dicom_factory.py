@@ -121,6 +121,8 @@ def make(
     )
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = uid.UID(syntax)
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
     _set_pixels(dataset, encode(pixels, syntax, bits))
     for keyword, value in attributes.items():
         _set(dataset, keyword, value)

@@ -31,6 +31,7 @@ def evaluate(
     include_excluded: Annotated[
         bool, typer.Option(help="Also score the muscle where the reference's quality is `exclude`.")
     ] = False,
+    pictures: Annotated[bool, typer.Option(help="Show the cases in report.html.")] = True,
     workers: Annotated[int, typer.Option(min=1, help="Threads.")] = 2,
 ) -> None:
     """Score predicted masks: Dice, false positives and negatives, boundary distances, per case and per group.
@@ -43,6 +44,7 @@ def evaluate(
     from maseg_nnunet.evaluation.cases import ProblemsError, find_dataset, parse_merge, score_folder, select_rows
     from maseg_nnunet.evaluation.comparison import write_comparison
     from maseg_nnunet.evaluation.output import write_evaluation
+    from maseg_nnunet.evaluation.pictures import draw_pictures
 
     merge = parse_merge(labels) if labels else None
     folder = find_dataset(dataset)
@@ -51,14 +53,17 @@ def evaluate(
         if compare is not None and predictions is None:
             report = output or compare[1] / "comparison"
             shown = write_comparison(
-                report, folder, rows, compare, merge=merge, include_excluded=include_excluded, workers=workers
-            )
+                report, folder, rows, compare, merge=merge, include_excluded=include_excluded, workers=workers,
+                pictures=pictures,
+            )  # fmt: skip
         elif predictions is not None and compare is None:
             report = output or predictions / "evaluation"
             cases = score_folder(
                 predictions, folder, rows, merge=merge, include_excluded=include_excluded, workers=workers
             )
-            shown = write_evaluation(report, cases)
+            drawn = draw_pictures(rows, folder, predictions, merge=merge, workers=workers) if pictures else {}
+            about = f"{folder.name}, {', '.join(split)}: {len(cases)} cases. Predictions: {predictions.resolve().name}."
+            shown = write_evaluation(report, cases, drawn, about)
         else:
             raise UsageError("give either -p PREDICTIONS or --compare A B")
     except ProblemsError as error:

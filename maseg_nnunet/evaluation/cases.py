@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from enum import Enum
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,6 +27,7 @@ from maseg_nnunet.files import write_text
 from maseg_nnunet.labels import LABELS, Label
 from maseg_nnunet.mammogram import Intent
 from maseg_nnunet.manifest import SUBSETS, ManifestRow, read_manifest
+from maseg_nnunet.paths import DATASET_JSON, ENDING, RAW, dataset_folder, nnunet_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,14 +92,12 @@ def find_dataset(name: str) -> Path:
     """The folder of a converted data set: a path, an id (506), or a name (Dataset506_MiniMias) below `nnUNet_raw`."""
     if Path(name).is_dir():
         return Path(name)
-    raw = os.environ.get("nnUNet_raw", "")  # noqa: SIM112  # nnU-Net's own spelling
-    if not raw:
-        raise UsageError(f"{name} is no folder, and nnUNet_raw is not set: set it to the folder of the data sets")
-    pattern = f"Dataset{int(name):03d}_*" if name.isdecimal() else name
-    found = sorted(path for path in Path(raw).glob(pattern) if path.is_dir())
-    if len(found) != 1:
-        raise DatasetError(f"{len(found)} data sets in {raw} match {name}, one was expected")
-    return found[0]
+    raw = nnunet_folder(RAW)
+    if name.isdecimal():
+        return dataset_folder(raw, int(name))
+    if not (raw / name).is_dir():
+        raise DatasetError(f"{name} is neither a folder nor a data set in {raw}")
+    return raw / name
 
 
 def select_rows(dataset: Path, splits: Collection[str] = ("test",), intents: Collection[str] = ()) -> list[ManifestRow]:
@@ -141,21 +141,35 @@ def reference_of(dataset: Path, row: ManifestRow) -> Path:
 
     The training cases of a combined set lie in the sets they came from; dataset.json says where.
     """
-    own = dataset / ("labelsTs" if row.subset == "test" else "labelsTr") / f"{row.case}.nii.gz"
-    if own.exists():
-        return own
-    elsewhere = _combined_labels(dataset).get(row.case)
-    return dataset / os.path.expandvars(elsewhere) if elsewhere else own
+    own = dataset / ("labelsTs" if row.subset == "test" else "labelsTr") / f"{row.case}{ENDING}"
+    return own if own.exists() else _elsewhere(dataset, row.case, "label") or own
 
 
-def _combined_labels(dataset: Path) -> dict[str, str]:
+def image_of(dataset: Path, row: ManifestRow) -> Path:
+    """Where the converted image of a case lies, as `reference_of`."""
+    own = dataset / ("imagesTs" if row.subset == "test" else "imagesTr") / f"{row.case}_0000{ENDING}"
+    return own if own.exists() else _elsewhere(dataset, row.case, "images") or own
+
+
+def _elsewhere(dataset: Path, case: str, what: str) -> Path | None:
+    """The file of a combined set's training case, as nnU-Net finds it: by dataset.json's key `dataset`."""
+    description = _description(dataset / DATASET_JSON)
     try:
-        description = json.loads((dataset / "dataset.json").read_text(encoding="utf-8"))
-        return {case: files["label"] for case, files in description.get("dataset", {}).items()}
+        files = description.get("dataset", {}).get(case, {}).get(what)
+        name = files[0] if isinstance(files, list) else files
+        return dataset / os.path.expandvars(name) if name else None
+    except (AttributeError, IndexError, TypeError) as error:
+        raise DatasetError(f"{dataset / DATASET_JSON} names no {what} of {case}") from error
+
+
+@lru_cache(maxsize=4)
+def _description(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DatasetError(f"{dataset / 'dataset.json'} can't be read as nnU-Net's ({error})") from error
+    except ValueError as error:
+        raise DatasetError(f"{path} is not JSON ({error})") from error
 
 
 def pair_up(rows: Iterable[ManifestRow], dataset: Path, predictions: Path) -> tuple[list[Pair], list[Problem]]:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from maseg_nnunet.evaluation import statistics as tests
 from maseg_nnunet.evaluation.cases import masks_in, score_folder, write_cases
 from maseg_nnunet.evaluation.output import write_tables
+from maseg_nnunet.evaluation.pictures import draw_pictures
+from maseg_nnunet.evaluation.report import OVERALL_A, write_report
 from maseg_nnunet.evaluation.tables import Table, table8
 from maseg_nnunet.labels import Label
 from maseg_nnunet.mammogram import Intent
@@ -27,6 +29,7 @@ def write_comparison(
     merge: Mapping[int, Label] | None = None,
     include_excluded: bool = False,
     workers: int = 1,
+    pictures: bool = True,
 ) -> list[Table]:
     """Score `rows` by both `folders` (A, B), write cases_a.csv, cases_b.csv, tables and tests, return the tables.
 
@@ -43,9 +46,13 @@ def write_comparison(
         comparisons += tests.compare_pairs(_join_twins(first, processed), "raw images, B on the processed twin")
     write_cases(report / "cases_a.csv", first)
     write_cases(report / "cases_b.csv", second)
-    tables = [table8({_name(a, b): first, _name(b, a): second})]
+    tables, tested = [table8({_name(a, b): first, _name(b, a): second})], tests.tests_table(comparisons)
     write_tables(report, tables, comparisons)
-    return [*tables, tests.tests_table(comparisons)]
+    both = second.assign(**{OVERALL_A: second["case"].map(first.set_index("case")["dice_overall"])})
+    drawn = draw_pictures(rows, dataset, b, workers=workers) if pictures else {}
+    about = f"{dataset.name}, {len(both)} cases. A: {_name(a, b)}. B, in charts and pictures: {_name(b, a)}."
+    write_report(report / "report.html", both, tables, tested, drawn, title="Comparison", subtitle=about)
+    return [*tables, tested]
 
 
 def _name(folder: Path, other: Path) -> str:

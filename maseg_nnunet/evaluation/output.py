@@ -1,15 +1,16 @@
-"""What an evaluation leaves in its folder: cases.csv, every table as CSV, tables.md, statistics.csv. The page is
-`report.py`'s."""
+"""What an evaluation leaves in its folder: cases.csv, every table as CSV, tables.md, statistics.csv, report.html."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from maseg_nnunet.evaluation import statistics as tests
 from maseg_nnunet.evaluation.cases import write_cases
+from maseg_nnunet.evaluation.pictures import Picture
+from maseg_nnunet.evaluation.report import write_report
 from maseg_nnunet.evaluation.tables import (
     Table,
     beside_published,
@@ -64,9 +65,14 @@ def write_tables(folder: Path, tables: Sequence[Table], comparisons: Sequence[te
     write_text(folder / "tables.md", "\n".join(markdown(table) for table in shown))
 
 
-def write_evaluation(folder: Path, cases: pd.DataFrame) -> list[Table]:
-    """Write everything that scored `cases` give, and return what the terminal shows: the summary and the tests."""
-    comparisons = comparisons_of(cases)
+def write_evaluation(folder: Path, cases: pd.DataFrame, pictures: Mapping[str, Picture], about: str) -> list[Table]:
+    """Write everything that scored `cases` give, and return what the terminal shows.
+
+    `pictures`: of the cases that get one in the page; `about`: what was scored, for the page's head.
+    """
+    tables, comparisons = tables_of(cases), comparisons_of(cases)
     write_cases(folder / "cases.csv", cases)
-    write_tables(folder, tables_of(cases), comparisons)
+    write_tables(folder, tables, comparisons)
+    tested = tests.tests_table(comparisons) if comparisons else None
+    write_report(folder / "report.html", cases, tables, tested, pictures, title="Evaluation", subtitle=about)
     return [summary_table(cases)]

@@ -52,15 +52,23 @@ def dataset_name(key: str) -> str:
 
 
 def with_groups(cases: pd.DataFrame) -> pd.DataFrame:
-    """`cases` with the columns `view_group` and `dataset_name`, in the tables' order of data sets and views."""
+    """`cases` with the columns `view_group`, `dataset_name` and `group`, in the tables' order of data sets and views.
+
+    `group` is the data set's name; where all cases are of one data set, the vendor's.
+    """
     views, keys = ["MLO", "CC"], list(DATASETS)
-    grouped = cases.assign(view_group=cases["view"].map(view_group), dataset_name=cases["dataset"].map(dataset_name))
+    one = cases["dataset"].nunique() == 1 and cases["vendor"].nunique() > 1
+    grouped = cases.assign(
+        view_group=cases["view"].map(view_group),
+        dataset_name=cases["dataset"].map(dataset_name),
+        group=cases["vendor" if one else "dataset"].map(dataset_name),
+    )
     rank = [
         grouped["dataset"].map(lambda key: keys.index(key) if key in keys else len(keys)),
         grouped["view_group"].map(lambda view: views.index(view) if view in views else len(views)),
     ]
     ranked = grouped.assign(_dataset=rank[0], _view=rank[1])
-    ordered: pd.DataFrame = ranked.sort_values(["_dataset", "dataset", "_view", "view_group", "case"])
+    ordered: pd.DataFrame = ranked.sort_values(["_dataset", "dataset", "group", "_view", "view_group", "case"])
     without_ranks: pd.DataFrame = ordered.drop(columns=["_dataset", "_view"])
     return without_ranks
 
@@ -118,11 +126,11 @@ def _notes(cases: pd.DataFrame) -> tuple[str, ...]:
 
 
 def summary_table(cases: pd.DataFrame) -> Table:
-    """Dice of every data set and view, and of all cases."""
+    """Dice of every data set (or vendor, where there is one data set) and view, and of all cases."""
     grouped = with_groups(cases)
     rows = [
         [f"{name} {view}", *_dice_cells(part)]
-        for (name, view), part in grouped.groupby(["dataset_name", "view_group"], sort=False)
+        for (name, view), part in grouped.groupby(["group", "view_group"], sort=False)
     ]
     rows.append(["All", *_dice_cells(grouped)])
     return Table("summary", "Dice of each data set and view", _frame(rows, ["Group", *_DICE_COLUMNS]), _notes(cases))

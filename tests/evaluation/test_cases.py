@@ -144,7 +144,7 @@ def test_png_takes_the_references_spacing(dataset, predictions):
 def test_find_dataset(dataset, monkeypatch):
     monkeypatch.setitem(os.environ, "nnUNet_raw", str(dataset.parent))
     assert find_dataset("503") == find_dataset("Dataset503_Fuji") == find_dataset(str(dataset)) == dataset
-    with pytest.raises(DatasetError, match="0 data sets"):
+    with pytest.raises(DatasetError, match="no Dataset504"):
         find_dataset("504")
     monkeypatch.delenv("nnUNet_raw")
     with pytest.raises(UsageError, match="nnUNet_raw"):

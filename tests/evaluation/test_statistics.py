@@ -63,8 +63,8 @@ def test_tests_that_cannot_be_made():
 def cases_of(scores, women, dataset="fuji", view="MLO"):
     frame = pd.DataFrame({"dice_overall": scores, "woman": women})
     return frame.assign(
-        case=[f"{dataset}{view}{i}" for i in range(len(frame))], dataset=dataset, view=view, intent="processed",
-        dice_breast=frame["dice_overall"], dice_pectoral=math.nan, muscle_scored=True, twin="",
+        case=[f"{dataset}{view}{i}" for i in range(len(frame))], dataset=dataset, view=view, vendor="x",
+        intent="processed", dice_breast=frame["dice_overall"], dice_pectoral=math.nan, muscle_scored=True, twin="",
     )  # fmt: skip
 
 

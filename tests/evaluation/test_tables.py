@@ -23,7 +23,7 @@ MADE_UP = pd.DataFrame(
     columns=["case", "dataset", "view", "intent", "dice_breast", "dice_pectoral", "dice_overall",
              "reference_breast_area", "reference_pectoral_area", "false_negative", "false_positive",
              "large_false_positive"],
-).assign(muscle_scored=True, quality="ok")  # fmt: skip
+).assign(muscle_scored=True, quality="ok", vendor="x")  # fmt: skip
 
 
 def rows(table: Table) -> dict[str, list[str]]:
@@ -87,7 +87,7 @@ def model(displayed, raw):
     names = [("fuji", "processed"), ("fuji", "processed"), ("ge", "processed"), ("ge", "processed"), ("ge", "raw")]
     cases = [(*name, score) for name, score in zip([*names, ("ge", "raw")], [*displayed, *raw], strict=True)]
     frame = pd.DataFrame(cases, columns=["dataset", "intent", "dice_overall"])
-    return frame.assign(case=[f"c{i}" for i in range(6)], view="CC", muscle_scored=True)
+    return frame.assign(case=[f"c{i}" for i in range(6)], view="CC", vendor="x", muscle_scored=True)
 
 
 def test_table8():

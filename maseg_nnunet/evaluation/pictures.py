@@ -1,0 +1,147 @@
+"""The report's picture of one case: the displayed image, and the edges of prediction and reference as lines over it.
+
+Edges are lines and not pixels so that one small picture serves as thumbnail and at full size, and either can be hidden.
+"""
+
+from __future__ import annotations
+
+import base64
+import logging
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from maseg_nnunet.evaluation.cases import image_of, masks_in, merge_labels, read_labels, reference_of
+from maseg_nnunet.labels import Label
+from maseg_nnunet.mammogram import Flag
+from maseg_nnunet.manifest import ManifestRow
+from maseg_nnunet.writers.png import shrink, to_gray
+
+logger = logging.getLogger(__name__)
+
+LONGEST: Final = 720
+"""Longer side of a picture in pixels; the paper's 0.4 mm images are about this large."""
+
+_QUALITY: Final = 70
+_TOLERANCE: Final = 0.6
+"""Pixels by which a line may leave the edge."""
+
+
+@dataclass(frozen=True)
+class Edges:
+    """SVG paths in the picture's pixels: the edge of breast and background, and of breast and muscle (Fig. 3)."""
+
+    skin: str
+    muscle: str
+
+
+@dataclass(frozen=True)
+class Picture:
+    """`image`: a data URI; `width`, `height`: in pixels; the edges of the prediction and of the reference."""
+
+    image: str
+    width: int
+    height: int
+    prediction: Edges
+    reference: Edges
+
+
+def picture_of(image: Path, prediction: npt.NDArray[np.uint8], reference: npt.NDArray[np.uint8]) -> Picture:
+    """Draw a case. `image`: file in VOI units; the masks: labels on its grid. Raises ValueError where it can't be read.
+
+    VOI units clamped to [0, 1] are the displayed gray.
+    """
+    units, _ = read_labels(image)
+    if units.shape != reference.shape:
+        raise ValueError(f"the image is {units.shape}, the reference {reference.shape}")
+    small = to_gray(shrink(np.clip(units, 0, 1).astype(np.float32), LONGEST))
+    _, data = cv2.imencode(".webp", small, [cv2.IMWRITE_WEBP_QUALITY, _QUALITY])
+    scale = small.shape[0] / units.shape[0]
+    return Picture(
+        image="data:image/webp;base64," + base64.b64encode(data.tobytes()).decode("ascii"),
+        width=small.shape[1],
+        height=small.shape[0],
+        prediction=edges_of(prediction, scale),
+        reference=edges_of(reference, scale),
+    )
+
+
+def edges_of(mask: npt.NDArray[np.uint8], scale: float = 1.0) -> Edges:
+    """The two edges of `mask`, labels (rows, columns), as SVG paths in pixels times `scale`.
+
+    Along the image's own border there is no edge. Where the muscle meets the background, that is the skin's edge.
+    """
+    muscle = mask == Label.PECTORAL_MUSCLE
+    breast = cv2.dilate((mask == Label.BREAST).view(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    inside = np.ones(mask.shape, bool)
+    return Edges(
+        skin=_path(mask != Label.BACKGROUND, inside, scale),
+        muscle=_path(muscle, breast, scale),
+    )
+
+
+def _path(region: npt.NDArray[np.bool_], where: npt.NDArray[np.bool_], scale: float) -> str:
+    """The outlines of `region` at the pixels of `where`, without the image's border."""
+    outlines, _ = cv2.findContours(region.view(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    rows, columns = region.shape
+    pieces = []
+    for outline in outlines:
+        points = outline[:, 0, :]
+        x, y = points[:, 0], points[:, 1]
+        free = (x > 0) & (y > 0) & (x < columns - 1) & (y < rows - 1) & where[y, x]
+        pieces += [_line(run, scale) for run in _runs(points, free)]
+    return "".join(pieces)
+
+
+def _runs(points: npt.NDArray[Any], free: npt.NDArray[np.bool_]) -> list[npt.NDArray[Any]]:
+    """The stretches of a closed outline (n, 2) whose points are `free`; a wholly free outline is closed."""
+    if free.all():
+        return [np.concatenate([points, points[:1]])]
+    first = int(np.argmin(free))  # start where it is interrupted, so that no stretch is cut by the array's end
+    points, free = np.roll(points, -first, axis=0), np.roll(free, -first)
+    steps = np.diff(np.concatenate([[0], free.astype(np.int8), [0]]))
+    starts, ends = np.flatnonzero(steps == 1), np.flatnonzero(steps == -1)
+    return [points[start:end] for start, end in zip(starts, ends, strict=True) if end - start > 1]
+
+
+def _line(points: npt.NDArray[Any], scale: float) -> str:
+    simple = cv2.approxPolyDP(points.astype(np.float32)[:, None, :], _TOLERANCE / scale, closed=False)[:, 0, :]
+    corners = np.rint((simple + 0.5) * scale * 10) / 10
+    return "M" + "L".join(f"{x:g} {y:g}" for x, y in corners)
+
+
+def draw_pictures(
+    rows: Iterable[ManifestRow],
+    dataset: Path,
+    predictions: Path,
+    *,
+    merge: Mapping[int, Label] | None = None,
+    workers: int = 1,
+) -> dict[str, Picture]:
+    """Case to picture of every case of `rows` that `score_folder` could score.
+
+    Left out: images with burned-in annotation, and those that are not there or can't be read, which is logged.
+    """
+    masks = masks_in(predictions)
+    wanted = [row for row in rows if Flag.BURNED_IN.value not in row.flags and row.case in masks]
+
+    def draw(row: ManifestRow) -> Picture | None:
+        reference, _ = read_labels(reference_of(dataset, row))
+        prediction = merge_labels(read_labels(masks[row.case])[0], merge)
+        if isinstance(prediction, str):
+            return None
+        try:
+            return picture_of(image_of(dataset, row), prediction, reference.astype(np.uint8))
+        except ValueError as error:
+            logger.warning("no picture of %s: %s", row.case, error)
+            return None
+
+    with ThreadPoolExecutor(max(1, workers)) as pool:
+        drawn = pool.map(draw, wanted)
+        return {row.case: picture for row, picture in zip(wanted, drawn, strict=True) if picture}

@@ -1,0 +1,179 @@
+"""report.html: one self-contained page with the tables, charts, pictures and a list of cases to sort, filter and open.
+
+The page loads nothing and sends nothing: style, script, charts and pictures are in it. An image that says it has
+burned-in annotation is not shown, because a name may be written in it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata, resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from maseg_nnunet.evaluation import charts, published
+from maseg_nnunet.evaluation.pictures import Picture
+from maseg_nnunet.evaluation.tables import Table, mean_sd, rate, with_groups
+from maseg_nnunet.files import write_text
+from maseg_nnunet.mammogram import Flag
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+EXAMPLES: Final = 5
+"""Pictures of each of best, median and worst."""
+
+_SCORES: Final = {
+    "dice_overall": "Overall",
+    "dice_breast": "Breast",
+    "dice_pectoral": "Pectoral",
+    "hd95_breast": "Breast HD95, mm",
+    "hd95_pectoral": "Pectoral HD95, mm",
+}
+
+OVERALL_A: Final = "dice_overall_a"
+"""Column of `cases` with the overall Dice of the other model, where two are compared."""
+
+_MARKS: Final = {
+    "false_negative": "false negative",
+    "large_false_positive": "false positive above 1 %",
+    "false_positive": "false positive",
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row of the list. `cells`: (value to sort by, text); `filters`: the values that each select may ask for."""
+
+    case: str
+    group: str
+    view: str
+    overall: str
+    cells: list[tuple[float | str | None, str]]
+    filters: list[list[str]]
+    picture: Picture | None
+    no_picture: str
+
+
+def write_report(
+    path: Path,
+    cases: pd.DataFrame,
+    tables: Sequence[Table],
+    tests: Table | None,
+    pictures: Mapping[str, Picture],
+    *,
+    title: str,
+    subtitle: str,
+) -> bool:
+    """Write the page for scored `cases`; `pictures`: of the cases that have one. Tell whether the file changed."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    grouped = with_groups(cases)
+    scores = {**_SCORES, **({OVERALL_A: "Overall, A"} if OVERALL_A in grouped else {})}
+    entries = [_entry(row, scores, pictures) for row in grouped.to_dict("records")]
+    environment = Environment(
+        loader=PackageLoader("maseg_nnunet.evaluation"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    shown = [_beside(table) for table in tables]
+    page = environment.get_template("report.html.j2").render(
+        title=title,
+        subtitle=subtitle,
+        style=Markup(_text("report.css")),
+        script=Markup(_text("report.js")),
+        figures=_figures(grouped),
+        has_paper=any(cell[1] is not None for table in shown for row in table["rows"] for cell in row),
+        reference=published.REFERENCE,
+        tables=shown,
+        tests=_beside(tests) if tests is not None else None,
+        views=charts.legend(grouped["view_group"].drop_duplicates().tolist()),
+        boxes=Markup(charts.dice_boxes(grouped)),
+        areas=Markup(charts.bland_altman(grouped)),
+        chosen=_examples(grouped, entries),
+        filters=[
+            ("Data set", grouped["group"].drop_duplicates().tolist()),
+            ("View", sorted(grouped["view"].unique())),
+            ("Intent", sorted(grouped["intent"].unique())),
+            ("Muscle", [*_MARKS.values(), "not judged"]),
+        ],
+        columns=["Case", "Data set", "View", "Intent", *scores.values(), "Muscle"],
+        entries=entries,
+        footer=f"maseg-nnunet {metadata.version('maseg-nnunet')}. {len(cases)} cases.",
+    )
+    return write_text(path, page)
+
+
+def _text(name: str) -> str:
+    return resources.files("maseg_nnunet.evaluation").joinpath("templates").joinpath(name).read_text(encoding="utf-8")
+
+
+def _beside(table: Table) -> dict[str, Any]:
+    """The table with each cell as (ours, the paper's or None where the paper has no such table)."""
+    theirs = published.TABLES.get(table.key, {})
+    rows = []
+    for name, *cells in table.frame.itertuples(index=False):
+        paper = theirs.get(name, ("",) * len(cells)) if theirs else (None,) * len(cells)
+        rows.append([(name, None), *zip(cells, paper, strict=True)])
+    return {"title": table.title, "columns": list(table.frame.columns), "rows": rows, "notes": table.notes}
+
+
+def _figures(cases: pd.DataFrame) -> list[tuple[str, str, str]]:
+    """(name, value, detail) of the page's head."""
+    judged = cases[cases["muscle_scored"].astype(bool)]
+    has = judged["reference_pectoral_area"] > 0
+    return [
+        ("Cases", str(len(cases)), f"of {len(cases.groupby(['dataset', 'woman']))} women"),
+        ("Overall Dice", mean_sd(cases["dice_overall"]), f"median {_score(cases['dice_overall'].median())}"),
+        ("Breast Dice", mean_sd(cases["dice_breast"]), f"median {_score(cases['dice_breast'].median())}"),
+        ("Pectoral Dice", mean_sd(cases["dice_pectoral"]), f"median {_score(cases['dice_pectoral'].median())}"),
+        ("Muscles missed", rate(int(judged.loc[has, "false_negative"].sum()), int(has.sum())), "false negatives"),
+        ("Muscles invented", rate(int(judged.loc[~has, "false_positive"].sum()), int((~has).sum())), "false positives"),
+    ]
+
+
+def _entry(row: Mapping[Any, Any], scores: Mapping[str, str], pictures: Mapping[str, Picture]) -> Entry:
+    marks = [text for column, text in _MARKS.items() if row[column] is True]
+    if not row["muscle_scored"]:
+        marks = ["not judged"]
+    burned_in = Flag.BURNED_IN.value in str(row["flags"])
+    labels = [row["case"], row["group"], row["view"], row["intent"]]
+    return Entry(
+        case=row["case"],
+        group=row["group"],
+        view=row["view"],
+        overall=_score(row["dice_overall"]),
+        cells=[
+            *((label, label) for label in labels),
+            *((None if math.isnan(row[name]) else round(row[name], 6), _score(row[name], name)) for name in scores),
+            (", ".join(marks[:1]), ", ".join(marks[:1])),
+        ],
+        filters=[[row["group"]], [row["view"]], [row["intent"]], marks],
+        picture=None if burned_in else pictures.get(row["case"]),
+        no_picture="burned-in annotation: not shown" if burned_in else "no picture",
+    )
+
+
+def _score(value: float, column: str = "dice") -> str:
+    if math.isnan(value):
+        return ""
+    return f"{value:.1f}" if column.startswith("hd95") else f"{value:.3f}"
+
+
+def _examples(cases: pd.DataFrame, entries: Sequence[Entry]) -> list[tuple[str, list[Entry]]]:
+    """The cases of the highest, the middle and the lowest overall Dice that have a picture."""
+    overall = dict(zip(cases["case"], cases["dice_overall"], strict=True))
+    ranked = sorted(
+        (entry for entry in entries if entry.picture and not math.isnan(overall[entry.case])),
+        key=lambda entry: (-overall[entry.case], entry.case),
+    )
+    count = min(EXAMPLES, len(ranked) // 3)
+    if not count:
+        return [("All", ranked)] if ranked else []
+    middle = (len(ranked) - count) // 2
+    return [
+        ("Highest overall Dice", ranked[:count]),
+        ("Median overall Dice", ranked[middle : middle + count]),
+        ("Lowest overall Dice", ranked[-count:]),
+    ]

@@ -20,7 +20,10 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRL
 
 from maseg_nnunet.errors import OutputError
 from maseg_nnunet.labels import Label
-from maseg_nnunet.mammogram import Side
+from maseg_nnunet.mammogram import Side, View
+from maseg_nnunet.phantom_dicom import VENDORS, write_exam
+from maseg_nnunet.readers import read_mammogram
+from maseg_nnunet.readers.masks import read_mask
 from maseg_nnunet.writers import dicom_seg as module
 from maseg_nnunet.writers.dicom_seg import Algorithm, write_dicom_seg
 from maseg_nnunet.writers.nifti import write_nifti
@@ -137,6 +140,18 @@ def test_a_drawn_mask_comes_back_at_its_place_in_every_format(real_dicom: Path, 
     assert nifti.GetSpacing() == pytest.approx(spacing[::-1], rel=1e-6)
     np.testing.assert_array_equal(cv2.imread(str(tmp_path / "x.png"), cv2.IMREAD_UNCHANGED), mask)
     np.testing.assert_array_equal(_labels(tmp_path / "x_seg.dcm", source.SOPInstanceUID), mask)
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
+def test_phantoms_of_every_maker(tmp_path: Path, vendor: str) -> None:
+    pairs = write_exam(tmp_path, vendor, 2, scale=0.1, sides=(Side.RIGHT,), views=(View.MLO,))
+    assert pairs
+    for image, _ in pairs:
+        mammogram = read_mammogram(image)
+        path = tmp_path / "seg" / image.name
+        write_dicom_seg(path, _mask(mammogram.shape), image, mammogram.spacing, mammogram.side, ALGORITHM)
+        assert _errors(path) == []
+        np.testing.assert_array_equal(read_mask(path, mammogram.shape), _mask(mammogram.shape))
 
 
 def test_illegal_study_uid_gives_no_object_and_a_reason(real_dicom: Path, tmp_path: Path) -> None:

@@ -99,12 +99,15 @@ class MasegTrainerDemo(MasegTrainer):
         self.initial_lr = 3e-3
         self.num_epochs = 8
         self.num_iterations_per_epoch = 40
+        self.cases: int | None = None
+
+    def do_split(self) -> tuple[list[str], list[str]]:
+        """As MasegTrainer; the first few validation cases while the final validation runs."""
+        train, validation = super().do_split()
+        return train, validation[: self.cases]
 
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
         """As MasegTrainer, on the first few cases."""
-        train, validation = self.do_split()
-        self.do_split = lambda: (train, validation[: self.final_validation_cases])  # type: ignore[method-assign]
-        try:
-            super().perform_actual_validation(save_probabilities)
-        finally:
-            del self.do_split
+        self.cases = self.final_validation_cases
+        super().perform_actual_validation(save_probabilities)
+        self.cases = None

@@ -6,6 +6,7 @@ never reaches a library that would quote it in a warning. Not for reading a mamm
 
 from __future__ import annotations
 
+import hashlib
 import re
 import struct
 from datetime import datetime
@@ -109,6 +110,15 @@ def copy_patient_and_study(source: Dataset, target: Dataset) -> None:
             target[_tag(keyword)] = _raw_element(keyword, raw)
         elif keyword in TYPE_2:
             setattr(target, keyword, "")
+
+
+def fingerprint(source: Dataset) -> str:
+    """A hash of all that an object repeats of `source`: another one where the patient's data were corrected."""
+    digest = hashlib.blake2b(digest_size=16)
+    for keyword in (*TYPE_2, *TYPE_3, *REFERENCES, "SpecificCharacterSet"):
+        raw = _bytes(source, keyword)
+        digest.update(len(raw).to_bytes(4, "big") + raw)
+    return digest.hexdigest()
 
 
 def _character_set(source: Dataset, target: Dataset) -> bool:

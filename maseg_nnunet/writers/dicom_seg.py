@@ -4,8 +4,9 @@ It takes the patient and study of its source, whose header may be incomplete or 
 and is not becomes empty, what the object can't do without (the UIDs) is a reason to write none. Not for reading
 segmentations, not for sending them (`pacs.py`).
 
-UIDs are made from the source's UID, the algorithm and the mask: the same result sent twice is one object to an
-archive, another mask is another object. Every object is a series of its own, because viewers show one SEG a series.
+UIDs are made from the source's header, the algorithm and the mask: the same result sent twice is one object to an
+archive, another mask or a corrected patient is another object. Every object is a series of its own, because viewers
+show one SEG a series.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ import numpy as np
 import numpy.typing as npt
 from highdicom.color import CIELabColor
 from highdicom.seg import SegmentAlgorithmTypeValues, SegmentationTypeValues, SegmentDescription
-from pydicom import Dataset, dcmwrite
+from pydicom import Dataset, dcmread, dcmwrite
+from pydicom.errors import InvalidDicomError
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 from pydicom.uid import (
@@ -42,7 +44,14 @@ from maseg_nnunet.errors import OutputError
 from maseg_nnunet.files import write_bytes
 from maseg_nnunet.labels import Label
 from maseg_nnunet.mammogram import Side
-from maseg_nnunet.writers.dicom_header import copy_patient_and_study, read_source_header, uid, value, values
+from maseg_nnunet.writers.dicom_header import (
+    copy_patient_and_study,
+    fingerprint,
+    read_source_header,
+    uid,
+    value,
+    values,
+)
 
 # At the level of information it logs UIDs.
 logging.getLogger("highdicom").setLevel(logging.WARNING)
@@ -100,9 +109,12 @@ def write_dicom_seg(
     """Write `mask`, labels (rows, columns) on the grid of the DICOM file `source`, to `path`; tell whether it changed.
 
     `spacing`: (row, column) in mm, the one that was used, whatever attribute it came from. `created`: now by default.
-    Raises OutputError where the source's header allows no object that could refer to it.
+    A file that is this object already is left alone, whenever it was created. Raises OutputError where the source's
+    header allows no object that could refer to it.
     """
     seg = dicom_seg(read_source_header(source), mask, spacing, side, algorithm, created or datetime.now())
+    if _holds(path, seg.SOPInstanceUID):
+        return False
     buffer = io.BytesIO()
     dcmwrite(buffer, seg, enforce_file_format=True)
     return write_bytes(path, buffer.getvalue())
@@ -118,7 +130,7 @@ def dicom_seg(
 ) -> Dataset:
     """The Segmentation object of `mask`; as `write_dicom_seg`, with the header that `read_source_header` gave."""
     reference = _reference(source, mask)
-    identity = f"{reference.SOPInstanceUID} {algorithm} {spacing} {side.value} {_digest(mask)}"
+    identity = f"{fingerprint(source)} {algorithm} {spacing} {side.value} {_digest(mask)}"
     seg: Dataset = highdicom.seg.Segmentation(
         source_images=[reference],
         pixel_array=mask,
@@ -148,6 +160,14 @@ def dicom_seg(
     _refer_to(seg, uid(source, "SOPClassUID"))
     _stamp(seg, identity, created)
     return seg
+
+
+def _holds(path: Path, instance: str) -> bool:
+    """Whether `path` is a whole file of that instance: files are never half-written here (`files.atomic`)."""
+    try:
+        return bool(dcmread(path, stop_before_pixels=True).SOPInstanceUID == instance)
+    except (OSError, InvalidDicomError, EOFError, AttributeError):
+        return False
 
 
 def _reference(source: Dataset, mask: npt.NDArray[np.uint8]) -> Dataset:

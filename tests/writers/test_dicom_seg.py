@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import logging
 import shutil
 import subprocess
@@ -298,8 +299,20 @@ def test_the_same_result_is_the_same_object_and_another_is_another(tmp_path: Pat
         dcmread(_write(tmp_path, mask)).SOPInstanceUID,
         dcmread(_write(tmp_path, side=Side.RIGHT)).SOPInstanceUID,
         dcmread(_write(tmp_path, SOPInstanceUID="1.2.3.5")).SOPInstanceUID,
+        dcmread(_write(tmp_path, PatientID="corrected")).SOPInstanceUID,
     ]
-    assert len({uid, *others}) == 4
+    assert len({uid, *others}) == 5
+
+
+def test_a_later_run_with_the_same_result_writes_nothing(tmp_path: Path) -> None:
+    path = _write(tmp_path)
+    first = path.read_bytes()
+    arguments = (_mask((60, 50)), tmp_path / "source.dcm", (0.1, 0.2), Side.LEFT, ALGORITHM)
+    assert not write_dicom_seg(path, *arguments)
+    assert path.read_bytes() == first
+    path.write_bytes(b"something else")
+    assert write_dicom_seg(path, *arguments)
+    assert dcmread(path).SOPInstanceUID == dcmread(io.BytesIO(first)).SOPInstanceUID
 
 
 def test_a_mask_of_another_grid_or_label_is_refused(tmp_path: Path) -> None:

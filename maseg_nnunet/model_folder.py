@@ -142,7 +142,7 @@ def _build(
         spacing=spacing,
         target_spacing=(target, target) if target else None,
         order=int(settings["resampling_fn_data_kwargs"]["order"]),
-        divisor=(int(strides[0]), int(strides[1])),
+        divisor=(1, 1) if getattr(network, "takes_any_size", False) else (int(strides[0]), int(strides[1])),
         inversion=bool(ours.get("inversion", True)),
         min_max=ours.get("scaling") == "min-max",
         digest=digest,

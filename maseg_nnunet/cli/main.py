@@ -17,6 +17,7 @@ SUBCOMMANDS: Final = (
     "inspect",
     "predict",
     "export",
+    "import-weights",
     "evaluate",
     "serve",
 )

@@ -128,7 +128,9 @@ def can_be_base(lut: LookUpTable) -> bool:
     and no decrease.
     """
     if lut.values is not None:
-        return len(lut.values) > 1 and bool(np.all(np.diff(lut.values) >= 0)) and lut.values[-1] > lut.values[0]
+        # Compared, not subtracted: differences of unsigned entries wrap around.
+        rises = bool(np.all(lut.values[1:] >= lut.values[:-1]))
+        return len(lut.values) > 1 and rises and bool(lut.values[-1] > lut.values[0])
     if not (np.isfinite(lut.center) and np.isfinite(lut.width)):
         return False
     return lut.width > (1 if lut.function is Function.LINEAR else 0)

@@ -74,8 +74,9 @@ def test_voi_lut_function(tmp_path: Path, function: str | None) -> None:
         (windows(("NORMAL", 1, 1), ("HARDER", 2, 9)), 0, True),
         (windows(("NORMAL", 1, -5), ("HARDER", 2, 9)), 0, True),
         ({**NO_WINDOW, "VOILUTSequence": [table(RISING * 0 + 5), table(RISING)]}, 0, True),
+        ({**NO_WINDOW, "VOILUTSequence": [table([0, 9, 8, 20]), table(RISING)]}, 1, True),
     ],
-    ids=range(10),
+    ids=range(11),
 )
 def test_the_base(tmp_path: Path, luts: dict[str, Any], base: int, flagged: bool) -> None:
     found = read(tmp_path, **luts)

@@ -179,8 +179,11 @@ def _write(case: _Case, mask: npt.NDArray[np.uint8], settings: Settings, algorit
 
 
 def _source(case: _Case) -> Path:
-    if case.source is None or not case.source.is_file():
-        raise OutputError(f"its source, number {case.row.source} of {SOURCES}, is not where it was")
+    if case.source is None:
+        raise OutputError(f"{SOURCES} has no source {case.row.source}")
+    if not case.source.is_file():
+        relative = "" if case.source.is_absolute() else "; its path is relative to where convert_vendor was run"
+        raise OutputError(f"its source, number {case.row.source} of {SOURCES}, is not where it was{relative}")
     return case.source
 
 

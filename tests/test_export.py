@@ -122,10 +122,24 @@ def test_masks_come_back_on_the_sources_grid_in_every_format(converted: Converte
         assert table[case]["flags"] == "burned-in annotation; spot view"
 
 
+def test_what_convert_vendor_wrote_is_exported(
+    exam: list[Path], tmp_path: Path, maseg: Run, convert_vendor: Run
+) -> None:
+    folder, masks, output = tmp_path / "converted", tmp_path / "masks", tmp_path / "out"
+    answer = convert_vendor("--name", "fuji", "--input", exam[0].parent, "--output", folder)
+    assert answer.status == 0, answer.err
+    for image in folder.glob("*_0000.nii.gz"):
+        units = sitk.GetArrayFromImage(sitk.ReadImage(str(image)))
+        write_nifti(masks / image.name.replace("_0000", ""), (units > 0.1).astype(np.uint8), TARGET)
+    assert maseg("export", masks, "-c", folder, "-o", output, "--format", "dicom-seg", "--preview").status == 0
+    found = {seg.SourceImageSequence[0].ReferencedSOPInstanceUID for seg in map(dcmread, output.glob("*_seg.dcm"))}
+    assert found == {dcmread(path, stop_before_pixels=True).SOPInstanceUID for path in exam}
+
+
 def test_a_second_run_writes_nothing(converted: Converted, maseg: Run) -> None:
-    maseg(*converted.arguments("--format", "nifti,png"))
+    maseg(*converted.arguments("--format", "nifti,png,dicom-seg", "--preview"))
     before = {path: path.stat().st_mtime_ns for path in converted.output.iterdir()}
-    assert maseg(*converted.arguments("--format", "nifti,png")).status == 0
+    assert maseg(*converted.arguments("--format", "nifti,png,dicom-seg", "--preview")).status == 0
     assert {path: path.stat().st_mtime_ns for path in converted.output.iterdir()} == before
 
 

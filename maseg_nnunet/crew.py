@@ -34,10 +34,10 @@ class Crew(Generic[T, R]):
         Where `items`, `work` or `sink` raise, and where the user interrupts, no further item is begun; what is under
         way is finished and goes to `sink`; then the exception is raised. A second interrupt does not wait.
         """
-        for index in range(self.busy):
+        working = self.busy
+        for index in range(working):
             threading.Thread(target=self._member, name=f"crew-{index}", daemon=True).start()
         failure: BaseException | None = None
-        working = self.busy
         while working:
             try:
                 result = self._results.get()
@@ -48,7 +48,7 @@ class Crew(Generic[T, R]):
                 else:
                     sink(result)  # type: ignore[arg-type]  # neither the mark nor an exception
             except KeyboardInterrupt as interrupt:
-                if self._stop.is_set():
+                if isinstance(failure, KeyboardInterrupt):
                     raise
                 failure = interrupt
                 self._stop.set()
@@ -67,6 +67,7 @@ class Crew(Generic[T, R]):
                     break
                 self._results.put(self._work(item))  # type: ignore[arg-type]
         except BaseException as error:
+            self._stop.set()
             self._results.put(error)
         finally:
             with self._lock:

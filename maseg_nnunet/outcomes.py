@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -88,8 +89,7 @@ class Journal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._stream is not None:
-            self._stream.close()
+        self._close()
 
     def add(self, outcome: Outcome) -> None:
         """Append `outcome`; it is with the operating system before this returns."""
@@ -134,14 +134,21 @@ class Journal:
 
     def _write(self, text: str) -> None:
         if self._stream is None:
-            raise RuntimeError("the journal is not open")
+            raise OutputError(f"{self.path} is not open: it could not be written before")
         try:
             self._stream.write(text)
             self._stream.flush()
         except OSError as error:
+            self._close()
             raise OutputError(
                 f"{self.path}: {error.strerror}; what is finished is kept, --resume goes on with the rest"
             ) from error
+
+    def _close(self) -> None:
+        if self._stream is not None:
+            with suppress(OSError):  # of what was said before
+                self._stream.close()
+            self._stream = None
 
 
 def write_statistics(journal: Journal, columns: tuple[str, ...]) -> Path:

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -18,10 +18,11 @@ from maseg_nnunet.inputs import Source
 from maseg_nnunet.mammogram import Flag, Mammogram
 from maseg_nnunet.outcomes import Outcome, Status
 from maseg_nnunet.readers import read_mammogram
-from maseg_nnunet.writers.dicom_seg import algorithm_of
-from maseg_nnunet.writers.png import PREVIEW_LONGEST, write_preview
-from maseg_nnunet.writers.results import PREVIEW_ENDING, Format, result_paths, write_mask
+from maseg_nnunet.writers.results import PREVIEW_ENDING, Format, result_paths, write_mammogram_preview, write_mask
 from maseg_nnunet.writers.statistics import image_statistics
+
+if TYPE_CHECKING:
+    from maseg_nnunet.writers.dicom_seg import Algorithm
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +106,7 @@ def _write(
 ) -> tuple[list[Path], list[str]]:
     """Write every format; the files written, and what went wrong with the others."""
     stem = settings.output / source.stem
-    algorithm = algorithm_of(segmenter.model.plans_name, segmenter.model.digest)
+    algorithm = _algorithm(segmenter) if Format.DICOM_SEG in settings.formats else None
     written, problems = [], []
     for form in settings.formats:
         try:
@@ -125,29 +126,22 @@ def _write(
     if settings.preview:
         path = stem.with_name(stem.name + PREVIEW_ENDING)
         try:
-            _write_preview(path, mammogram, mask)
+            write_mammogram_preview(path, mammogram, mask)
             written.append(path)
         except (MasegError, OSError) as error:
             problems.append(_reason("preview", error))
     return written, problems
 
 
+def _algorithm(segmenter: Segmenter) -> Algorithm:
+    # highdicom takes half a second to import, and is needed for this one format.
+    from maseg_nnunet.writers.dicom_seg import algorithm_of
+
+    return algorithm_of(segmenter.model.plans_name, segmenter.model.digest)
+
+
 def _reason(what: str, error: MasegError | OSError) -> str:
     return f"{what} not written: {error.strerror if isinstance(error, OSError) else error}"
-
-
-def _write_preview(path: Path, mammogram: Mammogram, mask: npt.NDArray[np.uint8]) -> None:
-    """The displayed image with both edges; the edges alone where a name may be burned into the image."""
-    factor = min(1.0, PREVIEW_LONGEST / max(mammogram.shape))
-    columns, rows = (max(1, round(side * factor)) for side in mammogram.shape[::-1])
-    # Shrunk before the look-up table, which costs more the more pixels it is applied to.
-    pixels = mammogram.pixels.astype(np.float32, copy=False)
-    small = cv2.resize(pixels, (columns, rows), interpolation=cv2.INTER_AREA)
-    displayed = mammogram.luts.display(small)
-    if Flag.BURNED_IN in mammogram.flags:
-        displayed = np.zeros_like(displayed)
-    edges = cv2.resize(mask, (columns, rows), interpolation=cv2.INTER_NEAREST)
-    write_preview(path, displayed, edges.astype(np.uint8))
 
 
 class _Clock:

@@ -102,7 +102,8 @@ class _Progress:
         from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
         columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
-        self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
+        console = Console(stderr=True)
+        self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self._task = self._bar.add_task("loading the model", total=None)
         self._begin = time.monotonic()
         self._files = 0
@@ -120,12 +121,10 @@ class _Progress:
         rate = self._files / max(time.monotonic() - self._begin, 1e-3)
         self._bar.update(self._task, description=f"{self._files} files, {rate:.1f} a second")
         if outcome.status.is_bad:
-            self._bar.console.print(
-                f"{outcome.status.value}: {outcome.file}: {outcome.detail}",
-                markup=False,
-                highlight=False,
-                soft_wrap=True,
-            )
+            line = f"{outcome.status.value}: {outcome.file}: {outcome.detail}"
+            # A name may hold bytes that are no text.
+            line = line.encode("utf-8", "replace").decode("utf-8")
+            self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _tell(summary: Summary, output: Path) -> None:

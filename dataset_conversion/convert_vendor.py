@@ -111,9 +111,9 @@ def convert_vendor(
     intents = set(Intent) if intent is IntentChoice.BOTH else {Intent(intent.value)}
     request = Request(
         dataset=dataset,
-        source=input_,
-        folder=base / dataset.folder if masks is not None else base,
-        masks=masks,
+        source=input_.absolute(),  # sources.csv must hold wherever it is read
+        folder=(base / dataset.folder if masks is not None else base).absolute(),
+        masks=None if masks is None else masks.absolute(),
         intents=frozenset(intents),
         settings=Settings(spacing=spacing, spacing_mm=spacing_mm, labels=_label_map(labels), raw_windows=raw_windows),
         seed=seed,

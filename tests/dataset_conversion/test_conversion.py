@@ -263,12 +263,14 @@ def test_split_file(films: Path, tmp_path: Path) -> None:
 
 
 def test_command(films: Path, tmp_path: Path, convert_vendor: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(films)
     monkeypatch.setenv("nnUNet_raw", str(tmp_path / "raw"))
-    masks = films / "masks"
-    done = convert_vendor("--name", "mini_mias", "--input", films / "films", "--masks", masks, "--workers", 1)
+    done = convert_vendor("--name", "mini_mias", "--input", "films", "--masks", "masks", "--workers", 1)
     assert done.status == 0, done.err
     assert "322" in done.out  # what a complete copy holds
     assert (tmp_path / "raw" / "Dataset506_MiniMias" / "dataset.json").is_file()
+    with (tmp_path / "raw" / "Dataset506_MiniMias" / "sources.csv").open(newline="") as handle:
+        assert all(Path(row["path"]).is_absolute() and Path(row["path"]).is_file() for row in csv.DictReader(handle))
 
 
 @pytest.mark.parametrize(

@@ -68,8 +68,7 @@ class TrainingPatches(DataLoader):  # type: ignore[misc]  # nnU-Net and batchgen
             # batchgenerators seeds NumPy's legacy generator in every worker, and that one alone.
             seed = np.random.randint(0, 2**31, 4)  # noqa: NPY002
             self._rng = np.random.Generator(np.random.SFC64(seed))
-            if multiprocessing.parent_process() is not None:
-                cv2.setNumThreads(1)  # one worker, one core; this process is batchgenerators' worker and nobody else's
+            _one_thread_in_workers()
         return self._rng
 
     def __getstate__(self) -> dict[str, Any]:
@@ -138,6 +137,7 @@ class ValidationPatches:
         return self
 
     def __next__(self) -> dict[str, Any]:
+        _one_thread_in_workers()
         keys = self.batches[self._next]
         self._next = (self._next + 1) % len(self.batches)
         return collate(keys, [self.cut(key) for key in keys], self.scales)
@@ -154,6 +154,12 @@ class ValidationPatches:
         box = source_box(placement)
         image = np.clip(np.asarray(data[0, 0, box[0], box[1]], dtype=np.float32), 0, 1)
         return sample(image, np.asarray(labels[0, 0, box[0], box[1]]), placement, box)
+
+
+def _one_thread_in_workers() -> None:
+    """One worker, one core. 0 means no thread pool: after a fork, 1 would wait for ever for the parent's threads."""
+    if multiprocessing.parent_process() is not None:
+        cv2.setNumThreads(0)
 
 
 def validation_iterations(cases: int, batch_size: int, world: int = 1) -> int:

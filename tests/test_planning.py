@@ -262,3 +262,26 @@ def test_an_unreadable_image_is_one_error_and_not_taken_for_done(raw: Path) -> N
     with pytest.raises(DatasetError, match="nnU-Net could not preprocess Dataset899_Tiny"):
         plan(899, "maseg_demo", workers=1)
     assert not (preprocessed(raw) / ".maseg_demo_2d.json").exists()
+
+
+def test_cases_that_dataset_json_names_are_planned_and_missed(raw: Path) -> None:
+    stub_fingerprint(raw)
+    dataset = json.loads((raw / "dataset.json").read_text())
+    part = raw.parent / "Dataset898_Part"
+    part.mkdir()
+    for folder in ("imagesTr", "labelsTr"):
+        (raw / folder).rename(part / folder)
+    entry = {
+        case: {
+            "images": [f"../Dataset898_Part/imagesTr/{case}_0000.nii.gz"],
+            "label": f"../Dataset898_Part/labelsTr/{case}.nii.gz",
+        }
+        for case in CASES
+    }
+    (raw / "dataset.json").write_text(json.dumps({**dataset, "dataset": entry}))
+    fingerprint = preprocessed(raw) / "dataset_fingerprint.json"
+    os.utime(fingerprint, (fingerprint.stat().st_mtime + 2,) * 2)
+    assert plan(899, "maseg_lite", preprocess=False).is_file()
+    (part / "imagesTr" / f"{CASES[1]}_0000.nii.gz").unlink()
+    with pytest.raises(DatasetError, match=rf"{CASES[1]}_0000.nii.gz is missing \(1 files"):
+        plan(899, "maseg_lite", preprocess=False)

@@ -1,7 +1,7 @@
 """A DICOM file, whatever it is called, to a Mammogram. Rules stand in the modules beside this one; the order is here.
 
 With preamble or without, in any transfer syntax of `decoders.py`. Pixels stay in stored orientation. Every refusal is
-a RefusedError whose text quotes no header.
+a RefusedError whose text quotes no header; pydicom's own errors do, so they are not chained to it.
 """
 
 from __future__ import annotations
@@ -127,8 +127,8 @@ def _load(path: Path, max_bytes: float, *, pixels: bool) -> tuple[FileDataset, b
         raise
     except OSError as error:
         raise RefusedError(Reason.UNREADABLE, f"the file can't be read: {error.strerror}") from error
-    except Exception as error:  # pydicom raises many kinds on a broken file, RecursionError among them
-        raise RefusedError(Reason.UNREADABLE, "the DICOM data set can't be parsed: the file is damaged") from error
+    except Exception:  # pydicom raises many kinds on a broken file, RecursionError among them
+        raise RefusedError(Reason.UNREADABLE, "the DICOM data set can't be parsed: the file is damaged") from None
     if not dataset:
         raise RefusedError(Reason.NOT_DICOM, "no DICOM element could be read")
     return dataset, goes_on

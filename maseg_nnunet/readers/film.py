@@ -83,8 +83,8 @@ def _decode_png(data: bytes, max_megapixels: float) -> npt.NDArray[Any]:
         raise RefusedError(Reason.TRUNCATED, "the PNG has no end")
     try:
         pixels = np.asarray(imagecodecs.png_decode(data))
-    except Exception as error:  # whatever the decoder makes of a broken file
-        raise RefusedError(Reason.UNREADABLE, "the PNG can't be decoded: the file is damaged") from error
+    except Exception:  # whatever the decoder makes of a broken file
+        raise RefusedError(Reason.UNREADABLE, "the PNG can't be decoded: the file is damaged") from None
     if pixels.shape != (rows, columns):
         raise RefusedError(Reason.COLOUR, "a PNG with colours, a palette or transparency: save it as gray")
     return pixels

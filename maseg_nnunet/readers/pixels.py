@@ -137,8 +137,8 @@ def _decode(dataset: Dataset, syntax: UID | None, layout: Layout) -> tuple[Pixel
     try:
         element = dataset["PixelData"]
         data, vr = element.value, element.VR
-    except Exception as error:  # a malformed element: pydicom raises many kinds
-        raise RefusedError(Reason.UNREADABLE, "the element PixelData can't be read") from error
+    except Exception:  # a malformed element: pydicom raises many kinds
+        raise RefusedError(Reason.UNREADABLE, "the element PixelData can't be read") from None
     if not data:
         raise RefusedError(Reason.NO_PIXELS, "the element PixelData is empty")
     if not isinstance(data, bytes):
@@ -162,8 +162,8 @@ def _decode(dataset: Dataset, syntax: UID | None, layout: Layout) -> tuple[Pixel
             bits_stored=layout.bits_stored,
             signed=layout.signed,
         )
-    except Exception as error:  # whatever a decoder makes of a broken frame
-        raise RefusedError(Reason.UNREADABLE, "the pixel data can't be decoded: the file is damaged") from error
+    except Exception:  # whatever a decoder makes of a broken frame
+        raise RefusedError(Reason.UNREADABLE, "the pixel data can't be decoded: the file is damaged") from None
     return pixels, shift
 
 
@@ -177,8 +177,8 @@ def _check_frame(data: bytes, syntax: UID, layout: Layout) -> int:
         raise RefusedError(Reason.TRUNCATED, f"{error}") from error
     except CodestreamError as error:
         raise RefusedError(Reason.UNREADABLE, f"{error}: the file is damaged") from error
-    except Exception as error:  # encapsulation that is none: pydicom raises many kinds
-        raise RefusedError(Reason.UNREADABLE, "the pixel data are not encapsulated as they should be") from error
+    except Exception:  # encapsulation that is none: pydicom raises many kinds
+        raise RefusedError(Reason.UNREADABLE, "the pixel data are not encapsulated as they should be") from None
     # A codestream of fewer bits than HighBit reaches holds samples that were shifted when they were encoded.
     return layout.first_bit if found.precision >= layout.first_bit + layout.bits_stored else 0
 

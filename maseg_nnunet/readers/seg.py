@@ -173,6 +173,6 @@ def _frames(seg: FileDataset, shape: tuple[int, int]) -> npt.NDArray[Any]:
         decoded = decoders.decode(
             element.value, syntax, element.VR, shape, frames=frames, bits_allocated=bits, bits_stored=bits
         )
-    except Exception as error:  # whatever a decoder makes of broken frames
-        raise RefusedError(Reason.MASK_UNREADABLE, "the DICOM SEG's pixels can't be decoded") from error
+    except Exception:  # whatever a decoder makes of broken frames
+        raise RefusedError(Reason.MASK_UNREADABLE, "the DICOM SEG's pixels can't be decoded") from None
     return decoded.reshape(frames, *shape)

@@ -1,6 +1,7 @@
 import os
 import pickle
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -221,6 +222,34 @@ def test_sequences_without_end_in_depth_are_refused(tmp_path: Path) -> None:
     (tmp_path / "deep").write_bytes(whole[:position] + nested + whole[position:])
     with pytest.raises(RefusedError):
         read_mammogram(tmp_path / "deep")
+
+
+def test_the_header_is_read_without_the_pixels(tmp_path: Path) -> None:
+    path = write(tmp_path / "image")
+    data = path.read_bytes()
+    path.write_bytes(data[:-100])
+    assert read_header(path).rows == 48
+    with pytest.raises(RefusedError) as caught:
+        read_mammogram(path)
+    assert caught.value.reason is Reason.TRUNCATED
+
+
+def test_an_error_brings_nothing_of_pydicoms_own_along(tmp_path: Path) -> None:
+    path = tmp_path / "image"
+    data = write(path, syntax=uid.JPEG2000Lossless).read_bytes()
+    middle = data.rindex(b"\xff\x93") + 40
+    path.write_bytes(data[:middle] + b"\xff" * 200 + data[middle + 200 :])
+    with pytest.raises(RefusedError) as caught:
+        read_mammogram(path)
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__
+
+
+def test_many_threads_read_the_same(tmp_path: Path) -> None:
+    paths = [write(tmp_path / syntax, syntax=syntax) for syntax in LOSSLESS]
+    with ThreadPoolExecutor(8) as pool:
+        for read in pool.map(read_mammogram, paths * 4):
+            np.testing.assert_array_equal(read.pixels, picture())
 
 
 @pytest.mark.parametrize("vendor", VENDORS)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pickle
-from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -107,7 +107,12 @@ def test_every_copy_draws_other_patches() -> None:
     assert not torch.equal(first, next(loader)["data"])
 
 
-def test_workers_give_batches(tmp_path: Path) -> None:
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_workers_give_batches() -> None:
+    """Also after OpenCV and PyTorch have made their threads in this process."""
+    next(training(Cases(["a"]), Recipe(), scales=[[1.0, 1.0], [0.5, 0.5]]))
+    big = np.zeros((2000, 2000), dtype=np.float32)
+    cv2.warpAffine(cv2.GaussianBlur(big, (0, 0), 5), np.eye(2, 3), (2000, 2000))
     from batchgenerators.dataloading.nondet_multi_threaded_augmenter import NonDetMultiThreadedAugmenter
 
     workers = NonDetMultiThreadedAugmenter(training(Cases(["a"]), Recipe()), None, 2, 2, wait_time=0.002)

@@ -1,13 +1,13 @@
-"""A tiny nnU-Net data set of synthetic mammograms with a plan that trains in seconds, for tests of trainers."""
+"""A tiny nnU-Net data set of synthetic mammograms, preprocessed, with a plan that trains in seconds."""
 
 from __future__ import annotations
 
 import json
 import os
-import subprocess
+import shutil
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
@@ -15,54 +15,51 @@ import SimpleITK as sitk  # noqa: N813
 from maseg_nnunet.labels import LABELS
 from maseg_nnunet.mammogram import Side, View
 from maseg_nnunet.manifest import MANIFEST, ManifestRow, write_manifest
-from maseg_nnunet.paths import DATASET_JSON, SPLITS, VOI_LUTS, trainers_folder
+from maseg_nnunet.paths import DATASET_JSON, FINGERPRINT, SPLITS, VOI_LUTS, trainers_folder
 from maseg_nnunet.phantom import make_phantom
 from maseg_nnunet.voi import CaseLuts, Function, LookUpTable
 
-DATASET = "Dataset999_Tiny"
-PLANS = "tiny"
-SPACING = 1.6
-SHAPE = (150, 120)
-
-WINDOW = LookUpTable("NORMAL", Function.LINEAR_EXACT, center=2000.0, width=3000.0)
-HARDER = LookUpTable("HARDER", Function.LINEAR_EXACT, center=2100.0, width=2200.0)
-LUTS = CaseLuts(inverted=False, base=0, luts=(WINDOW, HARDER))
+NUMBER: Final = "999"
+DATASET: Final = f"Dataset{NUMBER}_Tiny"
+PLANS: Final = "tiny"
+SPACING: Final = 1.6
+SHAPE: Final = (150, 120)
+LUTS: Final = CaseLuts(
+    False,
+    0,
+    (
+        LookUpTable("NORMAL", Function.LINEAR_EXACT, center=2000.0, width=3000.0),
+        LookUpTable("HARDER", Function.LINEAR_EXACT, center=2100.0, width=2200.0),
+    ),
+)
+FOLDERS: Final = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
 
 
 def environment(base: Path) -> dict[str, str]:
-    """The variables for nnU-Net's commands, its folders below `base` and no process pools."""
-    folders = {name: str(base / name) for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")}
-    processes = dict.fromkeys(("nnUNet_def_n_proc", "nnUNet_npp", "nnUNet_nps", "nnUNet_n_proc_DA"), "1")
-    return os.environ | folders | processes | {"nnUNet_extTrainer": str(trainers_folder())}
+    """The variables for nnU-Net's commands: its folders below `base`, loading in the training process, small pools."""
+    folders = {name: str(base / name) for name in FOLDERS}
+    pools = dict.fromkeys(("nnUNet_def_n_proc", "nnUNet_npp", "nnUNet_nps"), "1")
+    return {**folders, **pools, "nnUNet_n_proc_DA": "0", "nnUNet_extTrainer": str(trainers_folder())}
 
 
-def command(base: Path, name: str, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run one of nnU-Net's commands of this environment; raises CalledProcessError with its output in the notes."""
-    path = Path(sys.executable).with_name(name)
-    return subprocess.run(
-        [str(path), *arguments], env=environment(base), check=True, capture_output=True, text=True, **options
-    )
+def command(name: str) -> str:
+    """The path of one of nnU-Net's commands of this environment."""
+    return str(Path(sys.executable).with_name(name))
 
 
-def make_raw(base: Path, women: int = 6) -> list[ManifestRow]:
-    """Write the raw data set: two images a woman, the last third of the women for validation."""
-    folder = base / "nnUNet_raw" / DATASET
-    rows = []
-    for woman in range(women):
-        for side in (Side.LEFT, Side.RIGHT):
-            phantom = make_phantom(
-                woman, View.MLO, side, rows=SHAPE[0], columns=SHAPE[1], spacing=(SPACING, SPACING), muscle=True
-            )
-            case = f"w{woman:02d}_{side.value}"
-            stored = 500 + 3000 * phantom.image
-            _write(folder / "imagesTr" / f"{case}_0000.nii.gz", LUTS.to_voi_units(stored).astype(np.float32))
-            _write(folder / "labelsTr" / f"{case}.nii.gz", phantom.mask)
-            subset = "val" if woman >= women - women // 3 else "train"
-            rows.append(_row(case, subset, f"w{woman:02d}", side))
+def full_environment(base: Path) -> dict[str, str]:
+    """`environment` within this process's."""
+    return os.environ | environment(base)
+
+
+def make(base: Path, women: int = 6) -> None:
+    """Write the raw data set (two images a woman, the last third of the women for validation) and preprocess it."""
+    raw = base / "nnUNet_raw" / DATASET
+    rows = [_write_case(raw, woman, side, woman >= women - women // 3) for woman in range(women) for side in "LR"]
     splits = {key: [row.case for row in rows if row.subset == key] for key in ("train", "val")}
-    (folder / SPLITS).write_text(json.dumps([splits]))
-    (folder / VOI_LUTS).write_text(json.dumps({row.case: LUTS.to_json() for row in rows}))
-    write_manifest(folder / MANIFEST, rows)
+    (raw / SPLITS).write_text(json.dumps([splits]))
+    (raw / VOI_LUTS).write_text(json.dumps({row.case: LUTS.to_json() for row in rows}))
+    write_manifest(raw / MANIFEST, rows)
     dataset = {
         "channel_names": {"0": "noNorm"},
         "labels": LABELS,
@@ -70,30 +67,96 @@ def make_raw(base: Path, women: int = 6) -> list[ManifestRow]:
         "file_ending": ".nii.gz",
         "overwrite_image_reader_writer": "SimpleITKIO",
     }
-    (folder / DATASET_JSON).write_text(json.dumps(dataset))
-    return rows
+    (raw / DATASET_JSON).write_text(json.dumps(dataset))
+    _preprocess(raw, base / "nnUNet_preprocessed" / DATASET, dataset, [row.case for row in rows])
+    (base / "nnUNet_results").mkdir()
 
 
-def preprocess(base: Path, features: tuple[int, ...] = (8, 16, 32), patch: tuple[int, int] = (96, 80)) -> None:
-    """nnU-Net's planning, its plan shrunk and saved as `PLANS`, and its preprocessing."""
-    command(base, "nnUNetv2_plan_and_preprocess", "-d", "999", "--no_pp", "-c", "2d", "-npfp", "1")
-    folder = base / "nnUNet_preprocessed" / DATASET
-    plans = json.loads((folder / "nnUNetPlans.json").read_text())
-    configuration = plans["configurations"]["2d"]
-    plans["plans_name"] = PLANS
-    configuration |= {"data_identifier": f"{PLANS}_2d", "patch_size": list(patch), "batch_size": 2}
-    stages = len(features)
-    configuration["architecture"]["arch_kwargs"] |= {
-        "n_stages": stages,
-        "features_per_stage": list(features),
-        "kernel_sizes": [[3, 3]] * stages,
-        "strides": [[1, 1]] + [[2, 2]] * (stages - 1),
-        "n_conv_per_stage": [1] * stages,
-        "n_conv_per_stage_decoder": [1] * (stages - 1),
+def plans() -> dict[str, Any]:
+    """A network of some thousand weights on patches of 96 x 80."""
+    architecture = {
+        "network_class_name": "maseg_nnunet.network.PlainConvUNet",
+        "arch_kwargs": {
+            "n_stages": 3,
+            "features_per_stage": [4, 8, 16],
+            "conv_op": "torch.nn.modules.conv.Conv2d",
+            "kernel_sizes": [[3, 3]] * 3,
+            "strides": [[1, 1], [2, 2], [2, 2]],
+            "n_conv_per_stage": [1] * 3,
+            "n_conv_per_stage_decoder": [1] * 2,
+            "conv_bias": True,
+            "norm_op": "torch.nn.modules.batchnorm.BatchNorm2d",
+            "norm_op_kwargs": {"eps": 1e-5, "affine": True},
+            "dropout_op": None,
+            "dropout_op_kwargs": None,
+            "nonlin": "torch.nn.LeakyReLU",
+            "nonlin_kwargs": {"inplace": True},
+        },
+        "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
     }
-    plans["configurations"] = {"2d": configuration}
-    (folder / f"{PLANS}.json").write_text(json.dumps(plans))
-    command(base, "nnUNetv2_preprocess", "-d", "999", "-plans_name", PLANS, "-c", "2d", "-np", "1")
+    linear = {"is_seg": False, "order": 1, "order_z": 0, "force_separate_z": None}
+    configuration = {
+        "data_identifier": f"{PLANS}_2d",
+        "preprocessor_name": "DefaultPreprocessor",
+        "batch_size": 2,
+        "patch_size": [96, 80],
+        "median_image_size_in_voxels": list(SHAPE),
+        "spacing": [SPACING, SPACING],
+        "normalization_schemes": ["NoNormalization"],
+        "use_mask_for_norm": [False],
+        **{f"resampling_fn_{kind}": "resample_data_or_seg_to_shape" for kind in ("data", "seg", "probabilities")},
+        "resampling_fn_data_kwargs": linear,
+        "resampling_fn_seg_kwargs": linear | {"is_seg": True},
+        "resampling_fn_probabilities_kwargs": linear,
+        "architecture": architecture,
+        "batch_dice": True,
+    }
+    return {
+        "dataset_name": DATASET,
+        "plans_name": PLANS,
+        "original_median_spacing_after_transp": [999.0, SPACING, SPACING],
+        "original_median_shape_after_transp": [1, *SHAPE],
+        "image_reader_writer": "SimpleITKIO",
+        "transpose_forward": [0, 1, 2],
+        "transpose_backward": [0, 1, 2],
+        "configurations": {"2d": configuration},
+        "experiment_planner_used": "ExperimentPlanner",
+        "label_manager": "LabelManager",
+        "foreground_intensity_properties_per_channel": {"0": {}},
+    }
+
+
+def _preprocess(raw: Path, target: Path, dataset: dict[str, Any], cases: list[str]) -> None:
+    """nnU-Net's preprocessing, in this process: its command starts pools, which take longer than the work."""
+    from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
+    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+    folder = target / f"{PLANS}_2d"
+    folder.mkdir(parents=True)
+    shutil.copyfile(raw / DATASET_JSON, target / DATASET_JSON)
+    shutil.copytree(raw / "labelsTr", target / "gt_segmentations")
+    (target / FINGERPRINT).write_text("{}")
+    (target / f"{PLANS}.json").write_text(json.dumps(plans()))
+    manager, worker = PlansManager(plans()), DefaultPreprocessor(verbose=False)
+    for case in cases:
+        image, label = raw / "imagesTr" / f"{case}_0000.nii.gz", raw / "labelsTr" / f"{case}.nii.gz"
+        worker.run_case_save(
+            str(folder / case), [str(image)], str(label), manager, manager.get_configuration("2d"), dataset
+        )
+
+
+def _write_case(raw: Path, woman: int, side: str, validates: bool) -> ManifestRow:
+    rows, columns = SHAPE
+    spacing = (SPACING, SPACING)
+    phantom = make_phantom(woman, View.MLO, Side(side), rows=rows, columns=columns, spacing=spacing, muscle=True)
+    case = f"w{woman:02d}_{side}"
+    _write(raw / "imagesTr" / f"{case}_0000.nii.gz", LUTS.to_voi_units(500 + 3000 * phantom.image).astype(np.float32))
+    _write(raw / "labelsTr" / f"{case}.nii.gz", phantom.mask)
+    subset = "val" if validates else "train"
+    return ManifestRow(
+        case, subset, f"w{woman:02d}", "", "MLO", side, "processed", "tiny", "tiny", "", 0, "", "",
+        SPACING, SPACING, "drawn", rows, columns, SPACING,
+    )  # fmt: skip
 
 
 def _write(path: Path, array: np.ndarray[Any, Any]) -> None:
@@ -101,11 +164,3 @@ def _write(path: Path, array: np.ndarray[Any, Any]) -> None:
     image = sitk.GetImageFromArray(array)
     image.SetSpacing((SPACING, SPACING))
     sitk.WriteImage(image, str(path))
-
-
-def _row(case: str, subset: str, woman: str, side: Side) -> ManifestRow:
-    rows, columns = SHAPE
-    return ManifestRow(
-        case, subset, woman, "", "MLO", side.value, "processed", "tiny", "tiny", "", 0, "", "",
-        SPACING, SPACING, "drawn", rows, columns, SPACING,
-    )  # fmt: skip

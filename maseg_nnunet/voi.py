@@ -1,8 +1,8 @@
 """VOI look-up tables: from stored values to gray, and to *VOI units* and back.
 
-VOI units u are the scale of every image this project writes for nnU-Net (DESIGN section 3): 0 is the black end and 1
-the white end of the case's base look-up table, not clamped, so that the stored value can be had back and another
-look-up table of the header applied in training. Reading the tables from a header is `readers/dicom.py`.
+VOI units u are the scale of every image this project writes for nnU-Net: 0 is the black end and 1 the white end of the
+case's base look-up table, not clamped, so that the stored value can be had back and another look-up table of the header
+applied in training. Reading the tables from a header is `readers/luts.py`.
 
 Formulas: DICOM PS3.3 C.11.2.1.2.1 (LINEAR), C.11.2.1.3.1 (SIGMOID), C.11.2.1.3.2 (LINEAR_EXACT), C.11.1.1 (tables).
 "Stored value" means the value after the modality LUT throughout.

@@ -26,7 +26,7 @@ _CODES: Final = {
     "76752008": Label.BREAST,
     "T-04000": Label.BREAST,
     "60005003": Label.PECTORAL_MUSCLE,
-    "T-13120": Label.PECTORAL_MUSCLE,
+    "T-14110": Label.PECTORAL_MUSCLE,
 }
 _MAX_FRAMES: Final = 64
 _HEADER_BYTES: Final = 1 << 24

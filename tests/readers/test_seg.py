@@ -116,6 +116,7 @@ def test_segments_that_overlap_leave_the_muscle_on_top(tmp_path: Path, order: tu
     "segments",
     [
         [segment(7, BREAST), segment(9, MUSCLE)],
+        [segment(7, "T-04000"), segment(9, "T-14110")],
         [segment(7, "T-04000"), segment(9, label="Pectoral muscle")],
         [segment(7, label="Right breast"), segment(9, meaning="Pectoralis major")],
         [segment(7, "000", meaning="Breast"), segment(9, "001", label="muscle")],

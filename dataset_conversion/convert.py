@@ -5,6 +5,7 @@ A case is done when its outcome is in the journal, not when its files are there.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +21,8 @@ from maseg_nnunet.labels import Label
 from maseg_nnunet.mammogram import Flag, Mammogram, View
 from maseg_nnunet.manifest import ManifestRow
 from maseg_nnunet.resample import image_to_target, mask_to_target
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,10 @@ def convert_case(task: ConvertTask) -> Converted | Rejected:
         mask = None if task.label is None else _mask(task, mammogram)
     except RefusedError as error:
         return Rejected(scanned.number, error.reason, error.detail, task.selected.case)
+    except Exception as error:  # a file that nobody thought of: it is named, and the rest goes on
+        logger.debug("source %d", scanned.number, exc_info=True)
+        detail = f"unexpected {type(error).__name__} in reading it: please report this, with --debug"
+        return Rejected(scanned.number, Reason.UNREADABLE, detail, task.selected.case)
     write(task, mammogram, mask)
     return Converted(_row(task, mammogram), mammogram.luts.to_json())
 

@@ -43,7 +43,7 @@ class OutputError(MasegError):
 
 
 class Reason(str, Enum):
-    """Why a file was refused; the value is what rejected.csv and the reports show (DESIGN section 4)."""
+    """Why a file was refused; the value is what rejected.csv and the reports show."""
 
     UNREADABLE = "unreadable"
     NOT_DICOM = "not DICOM"

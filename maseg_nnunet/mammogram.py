@@ -28,7 +28,7 @@ class View(str, Enum):
 
     @property
     def is_mlo_like(self) -> bool:
-        """Whether the pectoral muscle is expected to be large: MLO, ML, LM and LMO (DESIGN section 4)."""
+        """Whether the pectoral muscle is expected to be large: MLO, ML, LM and LMO."""
         return self in (View.MLO, View.ML, View.LM, View.LMO)
 
 
@@ -91,7 +91,7 @@ class Mammogram:
     `pixels`: shape (rows, columns), integer or float32, stored values after the modality LUT, padding already set to
     the dark extreme. `spacing`: (row, column) in mm. `spacing_source`: the attribute it came from. `luts`: all usable
     look-up tables, the base among them, and whether MONOCHROME1 turns them over. `vendor`: a key of `vendors.py`, or
-    "unknown". `horizontal_flip` and `patient_orientation` are recorded, never acted on (DESIGN section 4).
+    "unknown". `horizontal_flip` and `patient_orientation` are recorded, never acted on.
     """
 
     path: Path

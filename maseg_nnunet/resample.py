@@ -1,4 +1,4 @@
-"""The one mapping between a source grid and the grid of a given spacing, used both ways (DESIGN section 3).
+"""The one mapping between a source grid and the grid of a given spacing, used both ways.
 
 Both grids share the outer corner of their first pixel. With spacing s (source) and t (target), in mm, the centre of
 target pixel i lies at (i + 0.5)·t from that corner, which is source index (i + 0.5)·t/s - 0.5; the target has

@@ -8,6 +8,7 @@ chest wall. Only the muscle is annotated, never the breast.
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -38,7 +39,7 @@ def read_border(path: Path) -> npt.NDArray[np.float64]:
         raise RefusedError(Reason.MASK_UNREADABLE, "not a readable XML property list") from error
     for dictionary in root.iter("dict"):
         children = list(dictionary)
-        for key, value in zip(children, children[1:], strict=False):
+        for key, value in pairwise(children):
             if key.tag == "key" and key.text in _KEYS and value.tag == "array":
                 found = [_POINT.fullmatch((item.text or "").strip()) for item in value]
                 if len(found) < 2 or not all(found):

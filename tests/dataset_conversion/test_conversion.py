@@ -311,3 +311,23 @@ def test_progress_is_told(films: Path, tmp_path: Path) -> None:
     convert_dataset(request(films, tmp_path / "out"), lambda *step: seen.append(step))
     assert seen[-1] == ("converting", 24, 24)
     assert conversion.JOURNAL in {path.name for path in (tmp_path / "out").iterdir()}
+
+
+def test_a_file_nobody_thought_of_is_named_and_the_rest_goes_on(
+    films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import maseg_nnunet.readers
+
+    read = maseg_nnunet.readers.read_mammogram
+
+    def stumble(path: Path, **options: object) -> object:
+        if path.name == "mdb007.pgm":
+            raise IndexError("secret")
+        return read(path, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(maseg_nnunet.readers, "read_mammogram", stumble)
+    report = convert_dataset(request(films, tmp_path / "out"))
+    assert report["found"]["images"] == 23
+    rejected = (tmp_path / "out" / "rejected.csv").read_text()
+    assert "mdb007,unreadable,unexpected IndexError" in rejected
+    assert "secret" not in rejected

@@ -329,5 +329,5 @@ def test_a_file_nobody_thought_of_is_named_and_the_rest_goes_on(
     report = convert_dataset(request(films, tmp_path / "out"))
     assert report["found"]["images"] == 23
     rejected = (tmp_path / "out" / "rejected.csv").read_text()
-    assert "mdb007,unreadable,unexpected IndexError" in rejected
+    assert 'mdb007,unreadable,"unexpected IndexError' in rejected
     assert "secret" not in rejected

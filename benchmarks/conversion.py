@@ -21,14 +21,14 @@ from pathlib import Path
 
 import numpy as np
 import pydicom
-from pydicom.pixels import get_decoder
-from pydicom.uid import ExplicitVRLittleEndian, generate_uid
-
 from maseg_nnunet.dataset_conversion.conversion import Request, convert_dataset
 from maseg_nnunet.dataset_conversion.convert import ConvertTask, Settings, convert_case
 from maseg_nnunet.dataset_conversion.datasets import REGISTRY
 from maseg_nnunet.dataset_conversion.scan import Scanned
 from maseg_nnunet.dataset_conversion.selection import Selected
+from pydicom.pixels import get_decoder
+from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
 from maseg_nnunet.mammogram import Intent, Side, View
 from maseg_nnunet.parallel import run_tasks
 
@@ -115,7 +115,8 @@ def throughput(path: Path, scratch: Path, count: int) -> None:
         report = convert_dataset(replace(request, folder=scratch / f"out{workers}", workers=workers))
         rates[workers] = count / (time.perf_counter() - start)
         assert report["found"]["images"] == count, report
-    print(f"{count} files: {rates[1]:.1f} images/s with one worker, {rates[2]:.1f} with two: {rates[2] / rates[1]:.2f}x")
+    ratio = rates[2] / rates[1]
+    print(f"{count} files: {rates[1]:.1f} images/s with one worker, {rates[2]:.1f} with two: {ratio:.2f}x")
     tasks = [task(path, scratch / str(n)) for n in range(4)]
     list(run_tasks(convert_case, tasks, workers=2))
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024

@@ -40,7 +40,7 @@ def breast_region(gray: Gray) -> Region:
     """The largest bright component after Otsu's threshold, holes filled: bool (rows, columns)."""
     threshold, _ = cv2.threshold(gray, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
     opened = cv2.morphologyEx((gray > threshold).astype(np.uint8), cv2.MORPH_OPEN, _disc())
-    return _filled(_largest(opened))
+    return _filled(_largest(np.asarray(opened, dtype=np.uint8)))
 
 
 def muscle_region(gray: Gray, breast: Region) -> Region:

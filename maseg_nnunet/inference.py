@@ -209,7 +209,7 @@ def _to_size(image: Image, size: tuple[int, int], order: int) -> Image:
         return np.asarray(cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR), dtype=np.float32)
     from skimage.transform import resize  # nnU-Net's own choice, for plans that ask for splines
 
-    splined = resize(image, size, order, mode="edge", anti_aliasing=False)  # type: ignore[no-untyped-call]
+    splined = resize(image, size, order, mode="edge", anti_aliasing=False)
     return np.asarray(splined, dtype=np.float32)
 
 

@@ -35,6 +35,8 @@ def fetch(folder: Path, raw: Path | None, names: Iterable[str] = (SPLITS, MANIFE
 def read_fold(folder: Path, fold: int) -> tuple[list[str], list[str]]:
     """Cases to train and to validate on in `fold`, from splits_final.json in `folder`, checked by the manifest.
 
+    Cases whose quality in the manifest is `exclude` are left out: their reference muscle is known to be wrong.
+
     Raises DatasetError where the file or the fold is missing or empty, where a case or, by the manifest, a woman is on
     both sides, or where the manifest lacks a case. Without a manifest women can't be checked: a warning says so.
     """
@@ -56,7 +58,8 @@ def read_fold(folder: Path, fold: int) -> tuple[list[str], list[str]]:
             "no %s in %s: it can't be checked that no woman is on both sides of the split", MANIFEST, folder
         )
         return list(train), list(validation)
-    woman = {row.case: row.woman for row in read_manifest(folder / MANIFEST)}
+    rows = {row.case: row for row in read_manifest(folder / MANIFEST)}
+    woman = {case: row.woman for case, row in rows.items()}
     if unknown := sorted(case for case in (*train, *validation) if case not in woman):
         raise DatasetError(
             f"{folder / MANIFEST} lacks {_some(unknown)}, which fold {fold} names: convert and plan again"
@@ -67,7 +70,7 @@ def read_fold(folder: Path, fold: int) -> tuple[list[str], list[str]]:
             f"fold {fold} of {folder / SPLITS} has {len(both)} women on both sides, with the cases {_some(cases)}: "
             "a split must be by woman; convert again"
         )
-    return list(train), list(validation)
+    return [case for case in train if rows[case].is_scored], [case for case in validation if rows[case].is_scored]
 
 
 def _read_splits(path: Path) -> list[dict[str, Any]]:

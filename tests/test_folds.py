@@ -9,7 +9,7 @@ import pytest
 
 from maseg_nnunet.errors import DatasetError
 from maseg_nnunet.folds import fetch, read_fold
-from maseg_nnunet.manifest import MANIFEST, ManifestRow, write_manifest
+from maseg_nnunet.manifest import MANIFEST, ManifestRow, read_manifest, write_manifest
 from maseg_nnunet.paths import SPLITS, VOI_LUTS
 
 ROW = ManifestRow(
@@ -71,3 +71,10 @@ def test_fetches_only_what_is_missing(tmp_path: Path) -> None:
     fetch(folder, raw)
     fetch(folder, None)
     assert {path.name: path.read_text() for path in folder.iterdir()} == {SPLITS: "new", VOI_LUTS: "old"}
+
+
+def test_leaves_out_cases_whose_muscle_is_not_to_be_learned(tmp_path: Path) -> None:
+    write(tmp_path, [{"train": ["a1", "a2"], "val": ["b1", "b2"]}])
+    rows = [replace(row, quality="exclude" if row.case in ("a2", "b1") else "minor") for row in read_manifest(tmp_path)]
+    write_manifest(tmp_path / MANIFEST, rows)
+    assert read_fold(tmp_path, 0) == (["a1"], ["b2"])

@@ -14,6 +14,7 @@ SUBCOMMANDS: Final = (
     "combine",
     "env",
     "plan",
+    "sweep",
     "inspect",
     "predict",
     "export",

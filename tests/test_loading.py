@@ -108,6 +108,8 @@ def test_every_copy_draws_other_patches() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+# batchgenerators' own thread may find its queue's socket gone when the workers are ended.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_workers_give_batches() -> None:
     """Also after OpenCV and PyTorch have made their threads in this process."""
     next(training(Cases(["a"]), Recipe(), scales=[[1.0, 1.0], [0.5, 0.5]]))

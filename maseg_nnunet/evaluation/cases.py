@@ -21,13 +21,14 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from maseg_nnunet.errors import DatasetError, UsageError
+from maseg_nnunet.errors import DatasetError, Reason, RefusedError, UsageError
 from maseg_nnunet.evaluation.metrics import score_case
 from maseg_nnunet.files import write_text
 from maseg_nnunet.labels import LABELS, Label
 from maseg_nnunet.mammogram import Intent
 from maseg_nnunet.manifest import SUBSETS, ManifestRow, read_manifest
 from maseg_nnunet.paths import DATASET_JSON, ENDING, RAW, dataset_folder, nnunet_folder
+from maseg_nnunet.readers.masks import read_mask
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -194,59 +195,58 @@ def pair_up(rows: Iterable[ManifestRow], dataset: Path, predictions: Path) -> tu
 
 
 def read_labels(path: Path) -> tuple[npt.NDArray[Any], tuple[float, float] | None]:
-    """Values (rows, columns) of a mask as they are in the file, and its (row, column) spacing in mm, None for PNG.
+    """Values (rows, columns) of an image or mask as they are in the file, and its (row, column) spacing, None for PNG.
 
     Raises ValueError for a file that is no 2D image.
     """
     import SimpleITK as sitk  # noqa: N813
 
+    shape, spacing = _grid(path)
+    return np.asarray(sitk.GetArrayFromImage(sitk.ReadImage(str(path)))).reshape(shape), spacing
+
+
+def _grid(path: Path) -> tuple[tuple[int, int], tuple[float, float] | None]:
+    """Shape (rows, columns) and spacing (row, column) in mm, None for PNG, of a 2D image. Raises ValueError."""
+    import SimpleITK as sitk  # noqa: N813
+
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
     try:
-        image = sitk.ReadImage(str(path))
+        reader.ReadImageInformation()
     except RuntimeError as error:
         raise ValueError("no image that ITK can read") from error
-    values = sitk.GetArrayFromImage(image)
-    while values.ndim > 2 and values.shape[0] == 1:
-        values = values[0]
-    if values.ndim != 2 or image.GetNumberOfComponentsPerPixel() != 1:
-        raise ValueError(f"an array of shape {values.shape}, not one 2D mask")
-    columns, rows = image.GetSpacing()[:2]
-    return values, None if path.suffix.lower() == ".png" else (rows, columns)
+    columns, rows, *slices = reader.GetSize()
+    if any(count != 1 for count in slices) or reader.GetNumberOfComponents() != 1:
+        raise ValueError(f"{reader.GetSize()} pixels of {reader.GetNumberOfComponents()} values, not one 2D mask")
+    across, down = reader.GetSpacing()[:2]
+    return (int(rows), int(columns)), None if path.suffix.lower() == ".png" else (down, across)
 
 
 def score_pair(pair: Pair, merge: Mapping[int, Label] | None = None) -> dict[str, Any] | Problem:
     """The row of cases.csv for one case. `merge`: what each value of the prediction means, where it is not ours."""
-    case = pair.row.case
-    masks = []
-    for path, what in ((pair.reference, "reference"), (pair.prediction, "prediction")):
-        try:
-            values, spacing = read_labels(path)
-        except ValueError as error:
-            return Problem(case, Fault.UNREADABLE, f"{what}: {error}")
-        mapped = merge_labels(values, merge if what == "prediction" else None)
-        if isinstance(mapped, str):
-            return Problem(case, Fault.OTHER_LABELS, f"{what}: {mapped}")
-        masks.append((mapped, spacing))
-    (reference, grid), (prediction, other) = masks
-    if prediction.shape != reference.shape:
-        return Problem(case, Fault.OTHER_GRID, f"{_size(prediction)} pixels, the reference {_size(reference)}")
+    case, what = pair.row.case, "reference"
+    try:
+        shape, grid = _grid(pair.reference)
+        reference = read_mask(pair.reference, shape)
+        what = "prediction"
+        size, other = _grid(pair.prediction)
+        if size != shape:
+            return Problem(case, Fault.OTHER_GRID, f"{_by(size)} pixels, the reference {_by(shape)}")
+        prediction = read_mask(pair.prediction, shape, merge)
+    except ValueError as error:
+        return Problem(case, Fault.UNREADABLE, f"{what}: {error}")
+    except RefusedError as error:
+        fault = Fault.OTHER_LABELS if error.reason is Reason.MASK_LABELS else Fault.UNREADABLE
+        return Problem(case, fault, f"{what}: {error.detail}")
     grid = grid or pair.row.target
     if other and any(abs(a - b) > _SPACING_TOLERANCE * b for a, b in zip(other, grid, strict=True)):
-        return Problem(case, Fault.OTHER_GRID, f"spacing {_mm(other)}, the reference {_mm(grid)}")
+        return Problem(case, Fault.OTHER_GRID, f"spacing {_by(other)} mm, the reference {_by(grid)}")
     described = {name: getattr(pair.row, name, None) for name in CASE_COLUMNS}
     return {**described, "muscle_scored": True, **asdict(score_case(prediction, reference, grid))}
 
 
-def merge_labels(values: npt.NDArray[Any], merge: Mapping[int, Label] | None) -> npt.NDArray[np.uint8] | str:
-    """`values` (rows, columns) as our labels, uint8; or, in words, the values that are none."""
-    table = dict(merge) if merge is not None else {int(label): label for label in Label}
-    present = np.unique(values)
-    strangers = [value for value in present.tolist() if value not in table]
-    if strangers:
-        return f"{', '.join(f'{value:g}' for value in strangers[:5])}, expected {', '.join(map(str, sorted(table)))}"
-    if merge is None:
-        return np.asarray(values, dtype=np.uint8)
-    wanted = np.array([table[int(value)] for value in present], dtype=np.uint8)
-    return wanted[np.searchsorted(present, values)]
+def _by(pair: tuple[float, float]) -> str:
+    return f"{pair[0]:.5g} x {pair[1]:.5g}"
 
 
 def parse_merge(text: str) -> dict[int, Label]:
@@ -258,14 +258,6 @@ def parse_merge(text: str) -> dict[int, Label]:
             raise UsageError(f"--labels {part!r}: expected VALUE=NAME once for each value, NAME of {', '.join(LABELS)}")
         table[int(value)] = Label(LABELS[name])
     return table
-
-
-def _size(mask: npt.NDArray[Any]) -> str:
-    return f"{mask.shape[0]} x {mask.shape[1]}"
-
-
-def _mm(spacing: tuple[float, float]) -> str:
-    return f"{spacing[0]:.4g} x {spacing[1]:.4g} mm"
 
 
 def score_folder(

@@ -17,10 +17,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from maseg_nnunet.evaluation.cases import image_of, masks_in, merge_labels, read_labels, reference_of
+from maseg_nnunet.errors import RefusedError
+from maseg_nnunet.evaluation.cases import image_of, masks_in, read_labels, reference_of
 from maseg_nnunet.labels import Label
 from maseg_nnunet.mammogram import Flag
 from maseg_nnunet.manifest import ManifestRow
+from maseg_nnunet.readers.masks import read_mask
 from maseg_nnunet.writers.png import shrink, to_gray
 
 logger = logging.getLogger(__name__)
@@ -52,14 +54,11 @@ class Picture:
     reference: Edges
 
 
-def picture_of(image: Path, prediction: npt.NDArray[np.uint8], reference: npt.NDArray[np.uint8]) -> Picture:
-    """Draw a case. `image`: file in VOI units; the masks: labels on its grid. Raises ValueError where it can't be read.
+def picture_of(units: npt.NDArray[Any], prediction: npt.NDArray[np.uint8], reference: npt.NDArray[np.uint8]) -> Picture:
+    """Draw a case: its image in VOI units and two masks, all (rows, columns) on one grid.
 
     VOI units clamped to [0, 1] are the displayed gray.
     """
-    units, _ = read_labels(image)
-    if units.shape != reference.shape:
-        raise ValueError(f"the image is {units.shape}, the reference {reference.shape}")
     small = to_gray(shrink(np.clip(units, 0, 1).astype(np.float32), LONGEST))
     _, data = cv2.imencode(".webp", small, [cv2.IMWRITE_WEBP_QUALITY, _QUALITY])
     scale = small.shape[0] / units.shape[0]
@@ -132,13 +131,12 @@ def draw_pictures(
     wanted = [row for row in rows if Flag.BURNED_IN.value not in row.flags and row.case in masks]
 
     def draw(row: ManifestRow) -> Picture | None:
-        reference, _ = read_labels(reference_of(dataset, row))
-        prediction = merge_labels(read_labels(masks[row.case])[0], merge)
-        if isinstance(prediction, str):
-            return None
         try:
-            return picture_of(image_of(dataset, row), prediction, reference.astype(np.uint8))
-        except ValueError as error:
+            units, _ = read_labels(image_of(dataset, row))
+            shape = (int(units.shape[0]), int(units.shape[1]))
+            reference = read_mask(reference_of(dataset, row), shape)
+            return picture_of(units, read_mask(masks[row.case], shape, merge), reference)
+        except (ValueError, RefusedError) as error:
             logger.warning("no picture of %s: %s", row.case, error)
             return None
 

@@ -1,5 +1,6 @@
 """Bad input is named and counted, never averaged away."""
 
+import gzip
 import json
 import os
 
@@ -12,7 +13,6 @@ from maseg_nnunet.evaluation.cases import (
     ProblemsError,
     find_dataset,
     masks_in,
-    merge_labels,
     parse_merge,
     score_folder,
     select_rows,
@@ -102,7 +102,9 @@ def test_other_labels(dataset, predictions):
 def test_unreadable(dataset, predictions):
     (predictions / "a.nii.gz").write_bytes(b"not gzip")
     write_mask(predictions / "b.nii.gz", np.zeros((2, 20, 10), np.uint8), (0.4, 0.4, 0.4))
-    assert problems_of(predictions, dataset) == {("a", Fault.UNREADABLE), ("b", Fault.UNREADABLE)}
+    complete = (predictions / "c.nii.gz").read_bytes()
+    (predictions / "c.nii.gz").write_bytes(gzip.compress(gzip.decompress(complete)[:400]))
+    assert problems_of(predictions, dataset) == {(case, Fault.UNREADABLE) for case in "abc"}
 
 
 def test_empty_folder(dataset, tmp_path):
@@ -151,15 +153,22 @@ def test_find_dataset(dataset, monkeypatch):
         find_dataset("503")
 
 
-def test_merging_four_classes():
+def test_merging_four_classes(dataset, predictions):
     """Background, muscle, breast of constant and of varying thickness (the paper's section 2.3.4)."""
-    values = np.array([[0, 1], [2, 3]], np.int16)
     merge = parse_merge("0=background, 1=pectoral_muscle,2=breast,3=breast")
     assert merge == {0: Label.BACKGROUND, 1: Label.PECTORAL_MUSCLE, 2: Label.BREAST, 3: Label.BREAST}
-    merged = merge_labels(values, merge)
-    assert merged.dtype == np.uint8
-    assert merged.tolist() == [[0, 2], [1, 1]]
-    assert merge_labels(values + 1, merge) == "4, expected 0, 1, 2, 3"
+    ours = mask_with(10, 4)
+    theirs = np.where(ours == 2, 1, np.where(ours == 1, 3, 0)).astype(np.int16)
+    theirs[:5] = np.where(theirs[:5] == 3, 2, theirs[:5])
+    for case in "abc":
+        write_mask(predictions / f"{case}.nii.gz", theirs)
+    assert score_folder(predictions, dataset, select_rows(dataset), merge=merge)["dice_breast"].tolist() == [1.0] * 3
+    write_mask(predictions / "b.nii.gz", theirs + 1)
+    with pytest.raises(ProblemsError) as caught:
+        score_folder(predictions, dataset, select_rows(dataset), merge=merge)
+    assert str(caught.value.problems[0]) == (
+        "b: another label (prediction: the mask holds the value 4, expected 0, 1, 2, 3: map it with --labels)"
+    )
 
 
 @pytest.mark.parametrize("text", ["0", "0=skin", "0=breast,0=background", "x=breast", "-1=breast", ""])

@@ -7,9 +7,11 @@ For inference and the training step alike::
         logits = network(images)
     loss(logits, target)    # the losses of this project compute in float32 whatever they are given
 
-On a CPU with bfloat16 instructions the paper's network runs about four times faster so than in float32 with nnU-Net's
-own layout; on one without them, autocast would be slower than float32 and is off. A GPU runs float16, as in nnU-Net.
-The thread count is the caller's: nothing here sets it.
+On two cores with AVX-512 BF16 the paper's network needs 1.8 s for 720 x 592 pixels so, and 4.4 s in float32 with
+nnU-Net's own layout (`benchmarks/precision.py`). Masks of a network of plan maseg_lite, trained on mini-MIAS, agree
+on 40 unseen films with those in float32 to Dice 0.9997 (breast) and 0.9990 (muscle) on average. On a CPU without such
+instructions bfloat16 is emulated and off. A GPU runs float16, as in nnU-Net. The thread count is the caller's: nothing
+here sets it.
 """
 
 from __future__ import annotations

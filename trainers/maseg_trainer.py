@@ -54,12 +54,13 @@ class MasegTrainer(nnUNetTrainer):
     checkpoint_best has the weights of the lowest validation loss; checkpoint_final gets them at the end.
 
     `alpha`: weights of the classes in the loss. `recipe`: the augmentation. `patience`: epochs without a better
-    validation loss after which training stops, None for never.
+    validation loss after which training stops, None for never. `loader`: what makes the training patches.
     """
 
     alpha: tuple[float, ...] = PAPER_ALPHA
     recipe: Recipe = Recipe()
     patience: int | None = 10
+    loader: type[TrainingPatches] = TrainingPatches
 
     def __init__(
         self,
@@ -135,7 +136,7 @@ class MasegTrainer(nnUNetTrainer):
         scales = self._get_deep_supervision_scales()
         share = self.oversample_foreground_percent
         recipe = self.recipe.at_spacing(float(np.mean(self.configuration_manager.spacing)))
-        training = TrainingPatches(train, self.batch_size, patch, recipe, self._read_luts(train), share, scales)
+        training = self.loader(train, self.batch_size, patch, recipe, self._read_luts(train), share, scales)
         fixed = ValidationPatches(
             validation, self.batch_size, patch, share, self.num_val_iterations_per_epoch, scales, self.local_rank, world
         )

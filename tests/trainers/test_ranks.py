@@ -43,21 +43,9 @@ def test_all_ranks_decide_alike(tiny_base: Path, tmp_path: Path) -> None:
     plans = tmp_path / "plans.json"
     plans.write_text(json.dumps(tiny.plans()))
     outputs = [tmp_path / f"rank{rank}.json" for rank in range(2)]
+    shared = [str(tmp_path / "store"), str(plans), json.dumps(LOSSES)]
     processes = [
-        subprocess.Popen(
-            [
-                sys.executable,
-                "-c",
-                SCRIPT,
-                str(rank),
-                str(tmp_path / "store"),
-                str(plans),
-                json.dumps(LOSSES),
-                str(out),
-            ],
-            env=dict(os.environ),
-            stdout=subprocess.DEVNULL,
-        )
+        subprocess.Popen([sys.executable, "-c", SCRIPT, str(rank), *shared, str(out)], stdout=subprocess.DEVNULL)
         for rank, out in enumerate(outputs)
     ]
     assert [process.wait(timeout=300) for process in processes] == [0, 0]

@@ -6,8 +6,10 @@ Not for pipelines within one process (`pipeline.py`), and not for what a task do
 from __future__ import annotations
 
 import multiprocessing
+import queue
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from concurrent.futures import as_completed as thread_completed
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from typing import Any, Final, TypeVar
@@ -41,6 +43,34 @@ def run_tasks(
             yield task, function(task)
     else:
         yield from _run_in_pool(function, tasks, workers)
+
+
+def run_on_gpus(
+    function: Callable[[T, str | None], R], tasks: Iterable[T], gpus: Sequence[str] = ()
+) -> Iterator[tuple[T, R]]:
+    """Yield (task, function(task, gpu)) in the order of completion, one task at a time on each of the GPUs `gpus`.
+
+    Without any, one after the other with None. For functions that start a process: they are called from threads.
+    """
+    free: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+    for gpu in gpus or (None,):
+        free.put(gpu)
+
+    def on_a_free_gpu(task: T) -> R:
+        gpu = free.get()
+        try:
+            return function(task, gpu)
+        finally:
+            free.put(gpu)
+
+    with ThreadPoolExecutor(max(1, len(gpus))) as pool:
+        running = {pool.submit(on_a_free_gpu, task): task for task in tasks}
+        try:
+            for future in thread_completed(running):
+                yield running[future], future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _run_in_pool(

@@ -11,12 +11,10 @@ import io
 import json
 import math
 import os
-import queue
 import statistics
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -25,7 +23,7 @@ from maseg_nnunet.errors import DatasetError, UsageError
 from maseg_nnunet.files import write_text
 from maseg_nnunet.labels import Label
 from maseg_nnunet.manifest import MANIFEST, read_manifest
-from maseg_nnunet.parallel import WorkerLostError, run_tasks
+from maseg_nnunet.parallel import WorkerLostError, run_on_gpus, run_tasks
 from maseg_nnunet.paths import ENDING, EXTERNAL_TRAINER, PREPROCESSED, RAW, RESULTS, nnunet_folder, trainers_folder
 
 
@@ -136,25 +134,7 @@ def run_sweep(
         for training, outcome in run_tasks(train, waiting, scheduler=scheduler):
             yield training, str(outcome) if isinstance(outcome, WorkerLostError) else outcome
         return
-    free: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-    for gpu in gpus or (None,):
-        free.put(gpu)
-
-    def on_a_free_gpu(training: Training) -> str:
-        gpu = free.get()
-        try:
-            return train(training, gpu)
-        finally:
-            free.put(gpu)
-
-    with ThreadPoolExecutor(max(1, len(gpus))) as pool:
-        running = {pool.submit(on_a_free_gpu, training): training for training in waiting}
-        try:
-            for future in as_completed(running):
-                yield running[future], future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    yield from run_on_gpus(train, waiting, gpus)
 
 
 def train(training: Training, gpu: str | None = None) -> str:

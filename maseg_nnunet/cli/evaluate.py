@@ -71,11 +71,11 @@ def evaluate(
             typer.echo(str(problem), err=True)
         raise
     for table in shown:
-        _show(table)
+        show(table)
     typer.echo(f"Written to {report}")
 
 
-def _show(table: Table) -> None:
+def show(table: Table) -> None:
     """Print a table to the terminal."""
     from rich import box
     from rich.console import Console

@@ -12,6 +12,7 @@ from maseg_nnunet.command import run
 SUBCOMMANDS: Final = (
     "annotate",
     "combine",
+    "demo",
     "env",
     "plan",
     "sweep",
@@ -20,6 +21,7 @@ SUBCOMMANDS: Final = (
     "export",
     "import-weights",
     "evaluate",
+    "experiments",
     "serve",
 )
 

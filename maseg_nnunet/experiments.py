@@ -1,0 +1,375 @@
+"""The paper's three experiments (section 2.3) as lists of commands, each run only while its result is missing.
+
+1. All processed images and films: train, predict the test set, Tables 5 to 7.
+2. Also with raw images: train, predict processed and raw test images by this model and by the first, Table 8.
+3. Without one data set at a time: train a fold each, predict the known sets and the unknown one, Table 9.
+
+Every step is a command that a user could type; what it prints lies in its log. How data are converted, a network
+trained or a mask scored is not known here.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from maseg_nnunet.errors import ModelError, UsageError
+from maseg_nnunet.evaluation.cases import image_of, score_folder, select_rows
+from maseg_nnunet.manifest import MANIFEST, ManifestRow, read_manifest
+from maseg_nnunet.parallel import WorkerLostError, run_on_gpus, run_tasks
+from maseg_nnunet.paths import (
+    DATASET_JSON,
+    ENDING,
+    EXTERNAL_TRAINER,
+    PREPROCESSED,
+    RAW,
+    RESULTS,
+    nnunet_folder,
+    trainers_folder,
+)
+
+if TYPE_CHECKING:
+    from maseg_nnunet.evaluation.tables import Table
+
+ON_PROCESSED: Final = "trained on processed"
+ON_BOTH: Final = "trained on processed and raw"
+"""Folders of experiment 2's predictions; Table 8 names its columns by them."""
+
+KNOWN: Final = "test"
+UNKNOWN: Final = "unknown"
+"""Folders of experiment 3's predictions: the combined set's test images, and the left-out set's training images."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One data set of the combined one. `input` and `masks`: its sources, None where it is converted already."""
+
+    key: str
+    dataset_id: int
+    folder: str
+    input: Path | None = None
+    masks: Path | None = None
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What all steps share. `combined`: number of the set of processed images; `with_raw`: of the one with raw images.
+
+    `output` gets predictions, logs and reports, a folder each experiment. `scheduler`: address of a Dask scheduler.
+    """
+
+    parts: tuple[Part, ...]
+    output: Path
+    combined: int = 500
+    with_raw: int = 510
+    plans: str = "maseg_paper"
+    trainer: str = "MasegTrainer"
+    device: str = "cuda"
+    workers: int = 2
+    scheduler: str | None = None
+
+    @property
+    def model(self) -> tuple[str, ...]:
+        """The options of nnU-Net's commands that every training and prediction has."""
+        return "-p", self.plans, "-tr", self.trainer, "-device", self.device
+
+    def dataset(self, number: int) -> Path:
+        """Folder of a combined data set in nnUNet_raw, as `maseg combine` names it."""
+        return nnunet_folder(RAW) / f"Dataset{number:03d}_{'Maseg' if number == self.combined else 'MasegRaw'}"
+
+    def predictions(self, experiment: int, *names: str) -> Path:
+        """Folder of masks that an experiment predicts."""
+        return self.output / f"experiment{experiment}" / "predictions" / Path(*names)
+
+    def report(self, experiment: int) -> Path:
+        """Folder of an experiment's tables."""
+        return self.output / f"experiment{experiment}" / "report"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command. Sent to the workers of a cluster as it is.
+
+    `result`: the file that only a finished command leaves; None for a command that finds out by itself what is left to
+    do. `masks`: the folder that the command fills with one mask for each of `cases`; damaged ones are removed first.
+    `links`: (link, file) of the images that the command is to find in one folder, made first. `spread`: may run on
+    another machine, beside its neighbours.
+    """
+
+    title: str
+    command: tuple[str, ...]
+    log: Path
+    result: Path | None = None
+    masks: Path | None = None
+    cases: tuple[str, ...] = ()
+    links: tuple[tuple[Path, Path], ...] = ()
+    spread: bool = False
+    environment: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+
+    @property
+    def shell(self) -> str:
+        """The command as it is typed."""
+        return shlex.join(self.command)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the command's result is there."""
+        if self.masks is not None:
+            return bool(self.cases) and all((self.masks / f"{case}{ENDING}").is_file() for case in self.cases)
+        return self.result is not None and self.result.is_file()
+
+
+Words = Sequence[str | Path | int]
+
+Phase = Callable[[], list[Step]]
+"""Steps that may run at the same time. Made when it is their turn: what is to be predicted is known after combining."""
+
+
+def read_sources(path: Path) -> dict[str, tuple[Path, Path]]:
+    """(input, masks) of each data set in a CSV with the columns name, input, masks; relative paths are from its folder.
+
+    Raises UsageError where the file is not so, or names a data set twice or a path that is not there.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as handle:
+            rows = list(csv.DictReader(handle))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{path} can't be read: a CSV with the columns name, input, masks was expected") from error
+    sources: dict[str, tuple[Path, Path]] = {}
+    for number, row in enumerate(rows, start=2):
+        name, *places = ((row.get(column) or "").strip() for column in ("name", "input", "masks"))
+        if not name or not all(places) or name in sources:
+            raise UsageError(f"{path}, line {number}: name, input and masks were expected, every name once")
+        found = [(path.parent / place).absolute() for place in places]
+        if missing := [str(place) for place in found if not place.exists()]:
+            raise UsageError(f"{path}, line {number}: {', '.join(missing)} is not there")
+        sources[name] = found[0], found[1]
+    if not sources:
+        raise UsageError(f"{path} names no data set")
+    return sources
+
+
+def phases(experiment: int, setup: Setup) -> list[Phase]:
+    """The commands of an experiment, up to the predictions that `write_tables` scores."""
+    if experiment not in (1, 2, 3):
+        raise UsageError(f"there is no experiment {experiment}: 1 views and vendors, 2 raw images, 3 vendors left out")
+    if experiment == 3 and len(setup.parts) < 2:
+        raise UsageError("experiment 3 leaves one data set out at a time: it needs two at least")
+    numbers = [setup.combined, setup.with_raw] if experiment == 2 else [setup.combined]
+    folds = range(1, len(setup.parts) + 1) if experiment == 3 else [0]
+    return [
+        lambda: [_convert(setup, part) for part in setup.parts if part.input is not None],
+        lambda: [_combine(setup, number) for number in numbers],
+        lambda: [_plan(setup, number) for number in numbers],
+        lambda: [_train(setup, number, fold) for number in numbers for fold in folds],
+        lambda: _predict(setup, experiment),
+    ]
+
+
+def _step(
+    setup: Setup,
+    title: str,
+    command: Words,
+    *,
+    result: Path | None = None,
+    masks: Path | None = None,
+    cases: tuple[str, ...] = (),
+    links: tuple[tuple[Path, Path], ...] = (),
+    spread: bool = False,
+) -> Step:
+    environment = {name: str(nnunet_folder(name).absolute()) for name in (RAW, PREPROCESSED, RESULTS)}
+    environment[EXTERNAL_TRAINER] = str(trainers_folder())
+    log = setup.output / "logs" / f"{title.replace(' ', '_')}.log"
+    return Step(title, tuple(map(str, command)), log, result, masks, cases, links, spread, tuple(environment.items()))
+
+
+def _convert(setup: Setup, part: Part) -> Step:
+    # Raw images too: combining leaves them out where they are not wanted.
+    command: Words = ["convert_vendor", "--name", part.key]
+    sources: Words = ["--input", part.input or "", "--masks", part.masks or "", "--intent", "both"]
+    where: Words = ["--scheduler", setup.scheduler] if setup.scheduler else ["--workers", setup.workers]
+    command = [*command, *sources, *where]
+    return _step(setup, f"convert {part.key}", command, result=nnunet_folder(RAW) / part.folder / DATASET_JSON)
+
+
+def _combine(setup: Setup, number: int) -> Step:
+    intent = "processed" if number == setup.combined else "both"
+    numbers = [part.dataset_id for part in setup.parts]
+    return _step(setup, f"combine {number}", ["maseg", "combine", "-d", number, "--intent", intent, *numbers])
+
+
+def _plan(setup: Setup, number: int) -> Step:
+    command: Words = ["maseg", "plan", "-d", number, "--plans", setup.plans, "--workers", setup.workers]
+    return _step(setup, f"plan {number}", command)
+
+
+def _train(setup: Setup, number: int, fold: int) -> Step:
+    model = nnunet_folder(RESULTS) / setup.dataset(number).name / f"{setup.trainer}__{setup.plans}__2d"
+    # The summary is the last file that nnU-Net writes. --c goes on with a training that was started, or starts one.
+    done = model / f"fold_{fold}" / "validation" / "summary.json"
+    command: Words = ["nnUNetv2_train", number, "2d", fold, *setup.model, "--c"]
+    return _step(setup, f"train {number} fold {fold}", command, result=done, spread=True)
+
+
+def _predict(setup: Setup, experiment: int) -> list[Step]:
+    combined, with_raw = setup.combined, setup.with_raw
+    if experiment == 1:
+        return [_predict_test(setup, combined, combined, 0, setup.predictions(1))]
+    if experiment == 2:
+        return [
+            _predict_test(setup, combined, with_raw, 0, setup.predictions(2, ON_PROCESSED)),
+            _predict_test(setup, with_raw, with_raw, 0, setup.predictions(2, ON_BOTH)),
+        ]
+    steps = []
+    for fold, part in enumerate(setup.parts, start=1):
+        masks = setup.predictions(3, part.key)
+        steps.append(_predict_test(setup, combined, combined, fold, masks / KNOWN))
+        # The part's own folder also holds its validation and raw images, which Table 9 leaves out.
+        training = [row for row in _rows(setup, combined) if row.dataset == part.key and row.subset == "train"]
+        images = setup.output / "experiment3" / "images" / part.key
+        files = [image_of(setup.dataset(combined), row) for row in training]
+        links = tuple((images / file.name, file.absolute()) for file in files)
+        steps.append(_predict_images(setup, combined, fold, images, masks / UNKNOWN, training, links))
+    return steps
+
+
+def _predict_test(setup: Setup, model: int, dataset: int, fold: int, masks: Path) -> Step:
+    test = [row for row in _rows(setup, dataset) if row.subset == "test"]
+    return _predict_images(setup, model, fold, setup.dataset(dataset) / "imagesTs", masks, test)
+
+
+def _predict_images(
+    setup: Setup,
+    model: int,
+    fold: int,
+    images: Path,
+    masks: Path,
+    rows: Iterable[ManifestRow],
+    links: tuple[tuple[Path, Path], ...] = (),
+) -> Step:
+    """As the paper predicted: without mirroring, without post-processing."""
+    folders: Words = ["-i", images, "-o", masks]
+    which: Words = ["-d", model, "-c", "2d", "-f", fold, *setup.model, "--disable_tta"]
+    command: Words = ["nnUNetv2_predict", *folders, *which, "--continue_prediction"]
+    names = [name for name in masks.relative_to(setup.output).parts if name != "predictions"]
+    title = f"predict {' '.join(names)}"
+    return _step(setup, title, command, masks=masks, cases=tuple(row.case for row in rows), links=links, spread=True)
+
+
+def _rows(setup: Setup, number: int) -> list[ManifestRow]:
+    """The manifest of a combined set, empty where it is still to be made (in a dry run)."""
+    folder = setup.dataset(number)
+    return read_manifest(folder) if (folder / MANIFEST).is_file() else []
+
+
+def run_phases(
+    todo: Iterable[Phase], *, gpus: Sequence[str] = (), scheduler: str | None = None
+) -> Iterator[tuple[Step, str]]:
+    """Run the steps that are not done; yield each with what went wrong, empty for nothing.
+
+    Steps of one phase that may be spread run over the cluster of `scheduler`, or at once on the GPUs of the numbers
+    `gpus`, else one after the other. A phase with a failure is the last one; raises ModelError after it.
+    """
+    for phase in todo:
+        waiting = [step for step in phase() if not step.is_done]
+        failed = []
+        for step, problem in _run_phase(waiting, gpus, scheduler):
+            yield step, problem
+            failed += [step.title] if problem else []
+        if failed:
+            raise ModelError(
+                f"failed: {', '.join(failed)}; the logs are named above, the same command goes on from here"
+            )
+
+
+def _run_phase(steps: Sequence[Step], gpus: Sequence[str], scheduler: str | None) -> Iterator[tuple[Step, str]]:
+    for step in steps:
+        if not step.spread:
+            yield step, run_step(step)
+    spread = [step for step in steps if step.spread]
+    if not scheduler:
+        yield from run_on_gpus(run_step, spread, gpus)
+        return
+    for step, outcome in run_tasks(run_step, spread, scheduler=scheduler):
+        yield step, str(outcome) if isinstance(outcome, WorkerLostError) else outcome
+
+
+def run_step(step: Step, gpu: str | None = None) -> str:
+    """Run a step's command, on the GPU of that number where one is given; what went wrong, empty for nothing.
+
+    Also run on Dask's workers, which find it by name.
+    """
+    if step.masks is not None:
+        remove_damaged(step.masks)
+    for link, file in step.links:
+        _link(link, file)
+    program, *arguments = step.command
+    environment = os.environ | dict(step.environment) | ({} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu})
+    step.log.parent.mkdir(parents=True, exist_ok=True)
+    with step.log.open("ab") as log:
+        status = subprocess.run([_program(program), *arguments], env=environment, stdout=log, stderr=log, check=False)
+    # Commands that know by themselves what is left to do have no result to look for.
+    looks_done = step.is_done if step.result or step.masks else status.returncode == 0
+    return "" if looks_done else f"ended with status {status.returncode} and without its result; see {step.log}"
+
+
+def remove_damaged(folder: Path) -> None:
+    """Remove masks that a killed prediction left half-written: nnU-Net's command would take them for finished."""
+    for path in folder.glob(f"*{ENDING}"):
+        try:
+            with gzip.open(path) as file:
+                while file.read(1 << 20):
+                    pass
+        except (EOFError, gzip.BadGzipFile, zlib.error):
+            path.unlink()
+
+
+def _link(link: Path, file: Path) -> None:
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.unlink(missing_ok=True)
+    try:
+        link.symlink_to(file)
+    except OSError:  # a file system without links
+        shutil.copyfile(file, link)
+
+
+def _program(name: str) -> str:
+    """The command of this environment, also where its folder is not in PATH."""
+    return shutil.which(name, path=str(Path(sys.executable).parent)) or name
+
+
+def write_tables(experiment: int, setup: Setup, *, pictures: bool = True) -> list[Table]:
+    """Score an experiment's predictions and write its tables and page to its report folder; what a terminal shows.
+
+    Raises ProblemsError where a prediction is missing or can't be scored.
+    """
+    from maseg_nnunet.evaluation.comparison import write_comparison
+    from maseg_nnunet.evaluation.left_out import write_left_out
+    from maseg_nnunet.evaluation.output import write_evaluation
+    from maseg_nnunet.evaluation.pictures import draw_pictures
+
+    report, workers = setup.report(experiment), setup.workers
+    dataset = setup.dataset(setup.with_raw if experiment == 2 else setup.combined)
+    rows = select_rows(dataset)
+    if experiment == 1:
+        predictions = setup.predictions(1)
+        cases = score_folder(predictions, dataset, rows, workers=workers)
+        drawn = draw_pictures(rows, dataset, predictions, workers=workers) if pictures else {}
+        about = f"Experiment 1, {dataset.name}: {len(cases)} test images, {setup.plans}, {setup.trainer}."
+        return write_evaluation(report, cases, drawn, about)
+    if experiment == 2:
+        folders = setup.predictions(2, ON_PROCESSED), setup.predictions(2, ON_BOTH)
+        return write_comparison(report, dataset, rows, folders, workers=workers, pictures=pictures)
+    models = {part.key: setup.predictions(3, part.key) for part in setup.parts}
+    folders_of = {key: (folder / KNOWN, folder / UNKNOWN) for key, folder in models.items()}
+    return write_left_out(report, dataset, read_manifest(dataset), folders_of, workers=workers)

@@ -12,7 +12,6 @@ from maseg_nnunet.command import run
 SUBCOMMANDS: Final = (
     "annotate",
     "combine",
-    "demo",
     "env",
     "plan",
     "sweep",

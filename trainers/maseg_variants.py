@@ -98,7 +98,7 @@ class MasegTrainerDemo(MasegTrainer):
         super().__init__(plans, configuration, fold, dataset_json, device)
         self.initial_lr = 3e-3
         self.num_epochs = 8
-        self.num_iterations_per_epoch = 40
+        self.num_iterations_per_epoch = 70
         self.cases: int | None = None
 
     def do_split(self) -> tuple[list[str], list[str]]:

@@ -12,6 +12,7 @@ from maseg_nnunet.command import run
 SUBCOMMANDS: Final = (
     "annotate",
     "combine",
+    "demo",
     "env",
     "plan",
     "sweep",

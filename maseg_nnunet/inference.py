@@ -2,8 +2,8 @@
 
 The way there is the one that `convert_vendor` and nnU-Net take together, so that both routes give the same masks:
 stored values to the grid of converted images, to VOI units, to the plan's grid (nnU-Net stretches the image to whole
-pixels), through the network. nnU-Net's tiles, its mirroring and its cropping of black margins are not copied: the
-network sees the whole image once, padded with black to a multiple of its strides.
+pixels), padded with black to the size of a patch where it is smaller. nnU-Net's tiles, its mirroring and its cropping
+of black margins are not copied: the network sees the whole image at once.
 
 On the way back logits are interpolated linearly to the source's pixel centres and compared there, so an edge is as
 smooth as the source's grid allows. Reading files is `readers/`, many files at once `pipeline.py`.
@@ -23,6 +23,7 @@ import numpy.typing as npt
 import torch
 
 from maseg_nnunet.errors import UsageError
+from maseg_nnunet.labelling import labels_on_source
 from maseg_nnunet.labels import LABELS, Label
 from maseg_nnunet.mammogram import Flag, Intent, Mammogram
 from maseg_nnunet.model_folder import Model, find_model, load_model
@@ -33,6 +34,7 @@ from maseg_nnunet.voi import CaseLuts, full_range
 
 Mask = npt.NDArray[np.uint8]
 Image = npt.NDArray[np.float32]
+Margin = tuple[int, int]
 
 SPACING_LIMITS: Final = (0.02, 1.0)
 """mm; outside it, a spacing is a mistake."""
@@ -137,27 +139,45 @@ class Segmenter:
 
     def logits(self, batch: Sequence[Prepared]) -> list[Image]:
         """Logits (3, rows, columns) on the plan's grid of images of one size; of an image with nothing in it, too."""
-        images = [prepared.image for prepared in batch]
-        if all(image is None for image in images):
-            return [_background()] * len(images)
-        stacked = np.stack([image for image in images if image is not None])
-        rows, columns = stacked.shape[1:]
-        padding = [(0, -side % divisor) for side, divisor in zip((rows, columns), self.model.divisor, strict=True)]
-        padded = np.pad(stacked, [(0, 0), *padding])[:, None]
+        images = [prepared.image for prepared in batch if prepared.image is not None]
+        if not images:
+            return [_background()] * len(batch)
+        margins = [self._margins(image) for image in images]
+        padded = np.stack([np.pad(image, margin) for image, margin in zip(images, margins, strict=True)])
         with torch.inference_mode():
-            batched = torch.from_numpy(padded).to(self.device)
+            batched = torch.from_numpy(padded[:, None]).to(self.device)
             output = self._forward(batched)
             if self.tta:
                 output = (output + self._forward(batched.flip(3)).flip(3)) / 2
-            found = iter(output[:, :, :rows, :columns].cpu().numpy())
-        return [_background() if image is None else next(found) for image in images]
+            found = iter(zip(output.cpu().numpy(), margins, strict=True))
+        return [_background() if prepared.image is None else _cropped(*next(found)) for prepared in batch]
 
     def mask(self, prepared: Prepared, logits: Image) -> Mask:
         """Labels on the source's grid of what `logits` gave for `prepared`."""
         if prepared.image is None:
             return np.zeros(prepared.shape, dtype=np.uint8)
-        mask = compare(prepared, logits)
+        mask = labels_on_source(logits, prepared.shape, prepared.spacing, prepared.pitch)
         return keep_largest_components(mask) if self.keep_largest else mask
+
+    def _margins(self, image: Image) -> tuple[Margin, Margin]:
+        """Black pixels that the network needs beyond an image's rows and columns.
+
+        Where an image is smaller than a patch it gets as much on either side, as in nnU-Net. A few pixels more, to a
+        multiple of the strides, go to the bottom and to the side away from the chest wall, which is the darker one: the
+        network is surest where tissue ends at the image's edge if it saw so in training.
+        """
+        model = self.model
+        (top, bottom), (left, right) = (
+            ((patch - side) // 2, (patch - side + 1) // 2) if side < patch else (0, 0)
+            for side, patch in zip(image.shape, model.patch, strict=True)
+        )
+        bottom += -(image.shape[0] + top + bottom) % model.divisor[0]
+        more = -(image.shape[1] + left + right) % model.divisor[1]
+        if np.clip(image[:, 0], 0, 1).sum() < np.clip(image[:, -1], 0, 1).sum():
+            left += more
+        else:
+            right += more
+        return (top, bottom), (left, right)
 
     def _forward(self, images: torch.Tensor) -> torch.Tensor:
         with autocast(self.device):
@@ -176,29 +196,16 @@ def plan_grid(shape: tuple[int, int], target: Spacing, plan: Spacing) -> tuple[t
     return (sizes[0], sizes[1]), (pitches[0], pitches[1])
 
 
-def compare(prepared: Prepared, logits: Image) -> Mask:
-    """The label with the largest logit at each pixel centre of the source, (rows, columns) uint8."""
-    # Interpolation is linear, so differences of logits can be interpolated as well, and they are one channel fewer.
-    breast, muscle = (_upsampled(prepared, logits[label] - logits[Label.BACKGROUND]) for label in (1, 2))
-    mask = (np.maximum(breast, muscle) > 0).view(np.uint8)
-    mask += (muscle > breast) & (muscle > 0)
-    return mask
-
-
 def softmax(prepared: Prepared, logits: Image) -> Image:
     """Probabilities (3, rows, columns) float32 of the labels at each pixel centre of the source."""
     if prepared.image is None:
         certain = np.zeros((len(LABELS), *prepared.shape), dtype=np.float32)
         certain[Label.BACKGROUND] = 1
         return certain
-    fine = np.stack([_upsampled(prepared, channel) for channel in logits])
+    fine = np.stack([image_to_source(c, prepared.shape, prepared.spacing, prepared.pitch) for c in logits])
     np.exp(fine - fine.max(axis=0), out=fine)
     fine /= fine.sum(axis=0)
     return fine
-
-
-def _upsampled(prepared: Prepared, channel: Image) -> Image:
-    return image_to_source(channel, prepared.shape, prepared.spacing, prepared.pitch)
 
 
 def _to_size(image: Image, size: tuple[int, int], order: int) -> Image:
@@ -211,6 +218,11 @@ def _to_size(image: Image, size: tuple[int, int], order: int) -> Image:
 
     splined = resize(image, size, order, mode="edge", anti_aliasing=False)
     return np.asarray(splined, dtype=np.float32)
+
+
+def _cropped(logits: Image, margins: tuple[Margin, Margin]) -> Image:
+    (top, bottom), (left, right) = margins
+    return logits[:, top : logits.shape[1] - bottom, left : logits.shape[2] - right]
 
 
 def _background() -> Image:

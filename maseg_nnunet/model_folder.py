@@ -54,8 +54,9 @@ class Model:
     `network`: float32, on the CPU, in evaluation mode; takes (N, 1, H, W) in VOI units, gives logits (N, 3, H, W).
     `target_spacing`: (row, column) in mm of the converted images that it was trained on, None where they kept the
     source's grid; `spacing`: (row, column) in mm that nnU-Net resamples those to; `order`: of that resampling.
-    `divisor`: H and W must be multiples of it. `inversion`: whether MONOCHROME1 was turned over in training.
-    `min_max`: whether displayed images were stretched to [0, 1]. `digest`: SHA-256 of the checkpoint.
+    `divisor`: H and W must be multiples of it; `patch`: H and W of the patches it was trained on. `inversion`: whether
+    MONOCHROME1 was turned over in training. `min_max`: whether displayed images were stretched to [0, 1]. `digest`:
+    SHA-256 of the checkpoint.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Model:
     target_spacing: tuple[float, float] | None
     order: int
     divisor: tuple[int, int]
+    patch: tuple[int, int]
     inversion: bool
     min_max: bool
     digest: str
@@ -143,6 +145,7 @@ def _build(
         target_spacing=(target, target) if target else None,
         order=int(settings["resampling_fn_data_kwargs"]["order"]),
         divisor=(1, 1) if getattr(network, "takes_any_size", False) else (int(strides[0]), int(strides[1])),
+        patch=(int(settings["patch_size"][0]), int(settings["patch_size"][1])),
         inversion=bool(ours.get("inversion", True)),
         min_max=ours.get("scaling") == "min-max",
         digest=digest,

@@ -15,7 +15,7 @@ from pydicom.sequence import Sequence
 from pydicom.uid import DigitalMammographyXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
 
 from maseg_nnunet.errors import RefusedError, UsageError
-from maseg_nnunet.inference import Segmenter, compare, plan_grid
+from maseg_nnunet.inference import Segmenter, plan_grid
 from maseg_nnunet.labels import Label
 from maseg_nnunet.mammogram import Flag, Intent, Mammogram, View
 from maseg_nnunet.phantom import make_phantom
@@ -226,12 +226,6 @@ def test_an_imported_model_sees_what_it_was_trained_on(tmp_path: Path) -> None:
         read_mammogram(write_dicom(tmp_path / "b.dcm", pixels, PhotometricInterpretation="MONOCHROME1"))
     )
     np.testing.assert_array_equal(inverted.image, image)
-
-
-def test_logits_are_compared_as_argmax_does(segmenter: Segmenter) -> None:
-    prepared = segmenter.prepare(_mammogram(gradient()))
-    logits = np.random.default_rng(0).normal(size=(3, *gradient().shape)).astype(np.float32)
-    np.testing.assert_array_equal(compare(prepared, logits), logits.argmax(axis=0))
 
 
 # --- the mistakes of the published program, each once ----------------------------------------------------------------

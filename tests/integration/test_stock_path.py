@@ -1,0 +1,205 @@
+"""convert_vendor and stock nnUNetv2_predict give the masks that `maseg predict` gives, before any clean-up.
+
+The networks are trained here for seconds on phantoms, so that they have a field of view and make mistakes, as real
+ones do. What remains between the two routes: nnU-Net cuts the image into tiles, whose borders the network does not see
+beyond, and blends them; it runs in float32, `maseg predict` in bfloat16 where the CPU has it; and `maseg predict`
+interpolates logits once, from the plan's grid to the source's, nnU-Net to the converted grid.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import SimpleITK as sitk  # noqa: N813
+import torch
+from torch import nn
+
+from maseg_nnunet.inference import Segmenter
+from maseg_nnunet.labels import Label
+from maseg_nnunet.mammogram import Intent, Mammogram, Side, View
+from maseg_nnunet.manifest import read_manifest
+from maseg_nnunet.model_folder import _network
+from maseg_nnunet.phantom import make_phantom
+from maseg_nnunet.phantom_dicom import write_exam
+from maseg_nnunet.pipeline import predict
+from maseg_nnunet.precision import autocast, channels_last
+from maseg_nnunet.readers.masks import read_mask
+from maseg_nnunet.steps import Settings
+from maseg_nnunet.voi import CaseLuts, Function, LookUpTable
+from tests.commands import Run
+from tests.models import write_model
+from tests.trainers.tiny import command, full_environment
+
+Mask = npt.NDArray[np.uint8]
+
+LARGE_MUSCLE_CM2 = 10
+"""From this area on a muscle's Dice must be as good as the breast's."""
+
+BATCHES = 200
+
+LITE: dict[str, Any] = {
+    "network_class_name": "maseg_nnunet.network.PlainConvUNet",
+    "arch_kwargs": {
+        "n_stages": 5,
+        "features_per_stage": [8, 16, 32, 48, 64],
+        "conv_op": "torch.nn.modules.conv.Conv2d",
+        "kernel_sizes": [[3, 3]] * 5,
+        "strides": [[1, 1]] + [[2, 2]] * 4,
+        "n_conv_per_stage": [1] * 5,
+        "n_conv_per_stage_decoder": [1] * 4,
+        "conv_bias": True,
+        "norm_op": "torch.nn.modules.batchnorm.BatchNorm2d",
+        "norm_op_kwargs": {"eps": 1e-05, "affine": True},
+        "dropout_op": None,
+        "dropout_op_kwargs": None,
+        "nonlin": "torch.nn.LeakyReLU",
+        "nonlin_kwargs": {"inplace": True},
+    },
+    "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
+}
+PAPER: dict[str, Any] = {
+    "network_class_name": "maseg_nnunet.network.UNet",
+    "arch_kwargs": {"features_per_stage": [8, 16, 32, 48, 64], "strides": [[1, 1]] + [[2, 2]] * 4, "dropout": 0.0},
+    "_kw_requires_import": [],
+}
+
+
+def trained(architecture: dict[str, Any], spacing: float, patch: tuple[int, int]) -> nn.Module:
+    """The network after a short training on phantoms, in patches up to an eighth outside the image, as MasegTrainer's.
+
+    Without them it would learn where in an image it is, and answer differently in nnU-Net's tiles.
+    """
+    torch.manual_seed(0)
+    generator = np.random.default_rng(0)
+    network = channels_last(_network("test", architecture), torch.device("cpu")).train()
+    rows, columns = round(236 / spacing), round(177 / spacing)
+    images, masks = [], []
+    for seed in range(100, 103):
+        for view, side in product((View.CC, View.MLO, View.MLO), (Side.LEFT, Side.RIGHT)):
+            phantom = make_phantom(
+                seed, view, side, rows=rows, columns=columns, spacing=(spacing, spacing), muscle=view is View.MLO
+            )
+            margin = [(size // 8, max(size // 8, size - n)) for size, n in zip(patch, (rows, columns), strict=True)]
+            images.append(np.pad(phantom.image, margin))
+            masks.append(np.pad(phantom.mask, margin))
+    loss = nn.CrossEntropyLoss(weight=torch.tensor([1.0, 1.0, 4.0]))
+    optimizer = torch.optim.AdamW(network.parameters(), 3e-3)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, BATCHES)
+    for _ in range(BATCHES):
+        index = generator.integers(len(images))
+        top, left = (generator.integers(n - size + 1) for n, size in zip(images[index].shape, patch, strict=True))
+        place = np.s_[top : top + patch[0], left : left + patch[1]]
+        optimizer.zero_grad()
+        with autocast(torch.device("cpu")):
+            logits = network(torch.from_numpy(images[index][place])[None, None])
+        loss(logits.float(), torch.from_numpy(masks[index][place])[None].long()).backward()
+        optimizer.step()
+        schedule.step()
+    return network.eval()
+
+
+def dice(one: Mask, other: Mask, label: Label) -> float:
+    a, b = one == label, other == label
+    total = int(a.sum() + b.sum())
+    return 2 * int((a & b).sum()) / total if total else 1.0
+
+
+def majority(mask: Mask, block: int) -> Mask:
+    """The label with the most of the `block` x `block` native pixels that a converted pixel is made of.
+
+    Taking the nearest one instead would move the mask by half a native pixel. Of a muscle of a few pixels even this
+    leaves little, so the smaller ones are compared on the converted grid alone.
+    """
+    rows, columns = (-side % block for side in mask.shape)
+    padded = np.pad(mask, ((0, rows), (0, columns)), mode="edge")
+    shares = [
+        (padded == label).reshape(padded.shape[0] // block, block, -1, block).mean(axis=(1, 3)) for label in Label
+    ]
+    return np.argmax(shares, axis=0).astype(np.uint8)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("architecture", "spacing", "patch"), [(LITE, 0.8, (320, 256)), (PAPER, 0.4, (512, 512))], ids=["lite", "paper"]
+)
+def test_both_routes_give_the_same_masks(
+    architecture: dict[str, Any],
+    spacing: float,
+    patch: tuple[int, int],
+    tmp_path: Path,
+    convert_vendor: Run,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # One thread: on a machine that is busy, several wait for each other.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    network = trained(architecture, spacing, patch)
+    torch.set_num_threads(threads)
+    base = tmp_path / "nnunet"
+    model = write_model(
+        base / "nnUNet_results" / "Dataset500_Maseg" / "MasegTrainer__maseg_lite__2d",
+        network,
+        spacing=spacing,
+        patch=patch,
+        architecture=architecture,
+    )
+    for name in ("nnUNet_raw", "nnUNet_preprocessed"):
+        (base / name).mkdir()
+    exams = tmp_path / "exams"
+    for seed in (1, 2):
+        write_exam(exams, "fuji", seed, scale=0.5)
+
+    converted, masks = tmp_path / "fuji_exams", tmp_path / "masks"
+    monkeypatch.setenv("HOME", str(tmp_path))  # where the key of the pseudonyms is made
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    answer = convert_vendor("--name", "fuji", "--input", exams / "images", "--output", converted, "--workers", 1)
+    assert answer.status == 0, answer.err
+    stock = f"-i {converted} -o {masks} -d 500 -c 2d -f 0 -p maseg_lite -tr MasegTrainer -device cpu --disable_tta"
+    arguments = [command("nnUNetv2_predict"), *stock.split()]
+    subprocess.run(arguments, env=full_environment(base), check=True, capture_output=True)
+
+    settings = Settings(model, tmp_path / "out", keep_largest=False, device="cpu")
+    assert predict([exams / "images"], settings).bad == 0
+    segmenter = Segmenter(model, device="cpu", keep_largest=False)
+
+    rows = read_manifest(converted)
+    assert len(rows) == 8
+    sources = _sources(converted)
+    muscles = 0
+    for row in rows:
+        units = sitk.GetArrayFromImage(sitk.ReadImage(str(converted / f"{row.case}_0000.nii.gz")))
+        expected = read_mask(masks / f"{row.case}.nii.gz", units.shape)
+        area = {label: int((expected == label).sum()) * 0.16 / 100 for label in Label}
+        assert area[Label.BREAST] > 50, "the network was trained long enough to find breasts"
+        is_large = area[Label.PECTORAL_MUSCLE] > LARGE_MUSCLE_CM2
+        muscles += is_large
+
+        found = segmenter.predict(_converted(units))
+        assert dice(found, expected, Label.BREAST) >= 0.995
+        assert dice(found, expected, Label.PECTORAL_MUSCLE) >= (0.995 if is_large else 0.98), area
+
+        native = read_mask(settings.output / f"{Path(sources[row.source]).stem}.nii.gz", (row.rows, row.columns))
+        native = majority(native, round(row.target_spacing / row.spacing_row))
+        assert dice(native, expected, Label.BREAST) >= 0.995
+        if is_large:
+            assert dice(native, expected, Label.PECTORAL_MUSCLE) >= 0.99, area
+    assert muscles >= 2
+
+
+def _converted(units: npt.NDArray[np.float32]) -> Mammogram:
+    """A converted image as `maseg predict` would see it if its own grid were the converted one."""
+    luts = CaseLuts(False, 0, (LookUpTable("NORMAL", Function.LINEAR_EXACT, center=0.5, width=1),))
+    return Mammogram(Path(), units, (0.4, 0.4), "given", luts, Intent.PROCESSED)
+
+
+def _sources(converted: Path) -> dict[int, str]:
+    import csv
+
+    with (converted / "sources.csv").open(newline="") as stream:
+        return {int(row["source"]): row["path"] for row in csv.DictReader(stream)}

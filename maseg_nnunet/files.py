@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import struct
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,6 +63,15 @@ def write_json(path: Path, value: Any) -> bool:
     return write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def gzipped(data: bytes, level: int = 1) -> bytes:
-    """gzip without a time stamp or a name, so that equal data gives equal bytes."""
-    return gzip.compress(data, compresslevel=level, mtime=0)
+def gzipped(data: bytes) -> bytes:
+    """gzip (RFC 1952) without a time stamp or a name, so that equal data gives equal bytes.
+
+    By zlib-ng, which takes a fifth of zlib's time on a mask at half its size; by zlib where imagecodecs lacks it.
+    """
+    import imagecodecs
+
+    if not imagecodecs.ZLIBNG.available:
+        return gzip.compress(data, compresslevel=1, mtime=0)
+    blocks = imagecodecs.zlibng_encode(data, 2)[2:-4]  # what RFC 1950 puts around them goes
+    header = b"\x1f\x8b\x08" + bytes(5) + b"\x04\xff"  # deflate, fastest, unknown system
+    return header + blocks + struct.pack("<II", zlib.crc32(data), len(data) & 0xFFFFFFFF)

@@ -97,9 +97,14 @@ class MasegTrainerDemo(MasegTrainer):
     ) -> None:
         super().__init__(plans, configuration, fold, dataset_json, device)
         self.initial_lr = 3e-3
-        self.num_epochs = 8
-        self.num_iterations_per_epoch = 70
+        self.num_epochs = 10
+        self.num_iterations_per_epoch = 100
         self.cases: int | None = None
+
+    def on_train_start(self) -> None:
+        """As MasegTrainer, on one thread: for steps this small two lose more in waiting, and a core is left to load."""
+        torch.set_num_threads(1)
+        super().on_train_start()
 
     def do_split(self) -> tuple[list[str], list[str]]:
         """As MasegTrainer; the first few validation cases while the final validation runs."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from os import PathLike
 from pathlib import Path
 from typing import Any, Final, Literal, overload
@@ -21,6 +22,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from maseg_nnunet.errors import UsageError
 from maseg_nnunet.labelling import labels_on_source
@@ -76,7 +79,7 @@ class Segmenter:
         self.model: Model = load_model(find_model(None if model is None else Path(model)))
         self.tta = tta
         self.keep_largest = keep_largest
-        self._network = channels_last(self.model.network, self.device)
+        self._network = channels_last(_folded(self.model.network), self.device)
 
     @overload
     def predict(
@@ -183,6 +186,16 @@ class Segmenter:
         with autocast(self.device):
             logits: torch.Tensor = self._network(images)
         return logits.float()
+
+
+def _folded(network: nn.Module) -> nn.Module:
+    """`network` with each batch norm made part of the convolution before it: the same function, one pass fewer."""
+    for sequence in [module for module in network.modules() if isinstance(module, nn.Sequential)]:
+        for index, (first, second) in enumerate(pairwise(sequence)):
+            if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
+                sequence[index] = fuse_conv_bn_eval(first, second)
+                sequence[index + 1] = nn.Identity()
+    return network
 
 
 def plan_grid(shape: tuple[int, int], target: Spacing, plan: Spacing) -> tuple[tuple[int, int], Spacing]:

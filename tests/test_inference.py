@@ -189,6 +189,31 @@ def _mammogram(pixels: npt.NDArray[Any]) -> Mammogram:
     return Mammogram(Path(), pixels, SPACING, "given", luts, Intent.PROCESSED)
 
 
+def test_folding_batch_norms_changes_nothing_that_is_seen(tmp_path: Path) -> None:
+    from maseg_nnunet.model_folder import load_model
+    from maseg_nnunet.network import UNet
+
+    torch.manual_seed(0)
+    network = UNet(1, 3, features_per_stage=(4, 8), dropout=0.0)
+    with torch.no_grad():
+        for _ in range(5):
+            network.train()(torch.rand(2, 1, 64, 48))  # statistics that are not those of a new network
+    architecture = {
+        "network_class_name": "maseg_nnunet.network.UNet",
+        "arch_kwargs": {"features_per_stage": [4, 8], "strides": [[1, 1], [2, 2]]},
+        "_kw_requires_import": [],
+    }
+    folder = write_model(tmp_path / "model", network.eval(), patch=(48, 40), architecture=architecture)
+    segmenter = Segmenter(folder, device="cpu")
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in segmenter._network.modules())
+    prepared = segmenter.prepare(_mammogram(gradient()))
+    with torch.inference_mode():
+        plain = load_model(folder).network(torch.from_numpy(prepared.image)[None, None])[0]
+        exact = segmenter._network(torch.from_numpy(prepared.image)[None, None])[0]
+    np.testing.assert_allclose(exact, plain, atol=1e-5)
+    np.testing.assert_allclose(segmenter.logits([prepared])[0], plain, atol=0.02 * float(plain.abs().max()))
+
+
 def test_a_batch_gives_what_each_image_gives_alone(segmenter: Segmenter) -> None:
     batch = [segmenter.prepare(_mammogram(np.roll(gradient(), shift, axis=1))) for shift in (0, 7, 20)]
     empty = segmenter.prepare(_mammogram(np.zeros_like(gradient())))

@@ -28,6 +28,9 @@ from maseg_nnunet.paths import REPORT
 
 _SYNC_EVERY: Final = 64
 
+_FEW: Final = 2000
+"""So many headers this process reads itself, at two milliseconds each: a pool takes seconds to start."""
+
 Progress = Callable[[str, int, int | None], None]
 """Called with the stage's name, how many are done, and of how many (None: not known yet)."""
 
@@ -102,8 +105,7 @@ def _select(request: Request, progress: Progress) -> Selection:
     masks = None if request.masks is None else index_masks(request.masks, names)
     outcomes: list[Scanned | Rejected] = []
     tasks = scan.tasks(found, request.seed, request.key_file)
-    # Where a pool would take longer to start than to read the headers, this process reads them.
-    workers = request.workers if len(found) > 4 * scan.BATCH else 1
+    workers = request.workers if len(found) > _FEW else 1
     for task, batch in run_tasks(scan.scan, tasks, workers=workers, scheduler=request.scheduler):
         if isinstance(batch, WorkerLostError):
             outcomes += [Rejected(number, Reason.UNREADABLE, str(batch)) for number, _ in task.files]

@@ -200,7 +200,7 @@ def test_experiment_3(base):
     write_tables(3, setup)
     report = base / "out" / "experiment3" / "report"
     header, fuji, _, mias = (report / "table9.csv").read_text().splitlines()
-    assert header.startswith("Excluded dataset,Training n,Included: Dice,")
+    assert header.startswith("Excluded dataset,Train n,Included Dice,")
     # Training without Fuji: 4 images each of GE and mini-MIAS; the others' test images: 4 each; Fuji's test and
     # training images: 4 + 4. Muscle three columns of four: .96; one of four, Dice .4: (100 + 16)/140 = .83.
     assert fuji == "Fuji,8,0.96 ± 0.00,8,0.83 ± 0.00,8,−0.13*,<0.001"

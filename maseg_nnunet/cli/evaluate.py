@@ -81,10 +81,13 @@ def show(table: Table) -> None:
     from rich.console import Console
     from rich.table import Table as RichTable
 
-    shown = RichTable(title=table.title, title_justify="left", box=box.SIMPLE, caption_justify="left")
-    shown.caption = " ".join(table.notes)
+    shown = RichTable(
+        title=table.title, title_justify="left", box=box.SIMPLE, caption=" ".join(table.notes), caption_justify="left",
+        collapse_padding=True, pad_edge=False, show_edge=False,
+    )  # fmt: skip
     for position, column in enumerate(table.frame.columns):
-        shown.add_column(column, justify="right" if position else "left")
+        # A header's words go below each other: the numbers decide the width, and Table 9 fits into 80 columns.
+        shown.add_column(column.replace(" ", "\n"), justify="right" if position else "left")
     for row in table.frame.itertuples(index=False):
         shown.add_row(*row)
     Console().print(shown)

@@ -52,7 +52,7 @@ def write_comparison(
     drawn = draw_pictures(rows, dataset, b, workers=workers) if pictures else {}
     about = f"{dataset.name}, {len(both)} cases. A: {_name(a, b)}. B, in charts and pictures: {_name(b, a)}."
     write_report(report / "report.html", both, tables, tested, drawn, title="Comparison", subtitle=about)
-    return [*tables, tested]
+    return [*tables, tests.short_table(comparisons)]
 
 
 def _name(folder: Path, other: Path) -> str:

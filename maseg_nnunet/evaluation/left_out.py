@@ -47,7 +47,7 @@ def write_left_out(
     write_tables(report, tables, comparisons)
     about = f"{dataset.name}: every data set segmented by the model that was trained without it, {len(unseen)} cases."
     write_report(report / "report.html", unseen, tables, tested, {}, title="Vendors left out", subtitle=about)
-    return [tables[0], tested]
+    return [tables[0], tests.short_table(comparisons)]
 
 
 def _score(

@@ -293,7 +293,7 @@ def tests_table(comparisons: Sequence[Comparison]) -> Table:
             _number(c.statistic, 2),
             p_text(c.p),
             published.TESTS.get((c.what, c.score), ""),
-            f"{_number(c.low)} to {_number(c.high)}" if not math.isnan(c.low) else "",
+            _interval(c),
             p_text(c.p_by_woman),
         ]
         for c in comparisons
@@ -303,6 +303,25 @@ def tests_table(comparisons: Sequence[Comparison]) -> Table:
         "By woman: bootstrap that draws women within their data set, all pairs of a family at once.",
     )
     return Table("statistics", "Tests between groups", pd.DataFrame(rows, columns=columns), notes)
+
+
+def short_table(comparisons: Sequence[Comparison]) -> Table:
+    """The comparisons of overall Dice that have a difference, in few columns, for a terminal."""
+    import pandas as pd
+
+    columns = ["Comparison", "Difference", "95\u00a0% interval by woman", "p by woman", "p of the paper's test"]
+    rows = [
+        [c.what, _number(c.difference), _interval(c), p_text(c.p_by_woman), p_text(c.p)]
+        for c in comparisons
+        if c.score == "overall" and not math.isnan(c.difference)
+    ]
+    return Table("short", "Overall Dice", pd.DataFrame(rows, columns=columns))
+
+
+def _interval(comparison: Comparison) -> str:
+    if math.isnan(comparison.low):
+        return ""
+    return f"{_number(comparison.low)} to {_number(comparison.high)}"
 
 
 def _number(value: float, decimals: int = 3) -> str:

@@ -288,7 +288,7 @@ def table9(models: Iterable[LeftOut]) -> Table:
                 p_text(model.p),
             ]
         )
-    columns = ["Excluded dataset", "Training n", "Included: Dice", "Included: n", "Excluded: Dice", "Excluded: n"]
+    columns = ["Excluded dataset", "Train n", "Included Dice", "Included n", "Excluded Dice", "Excluded n"]
     notes = (MEAN_SD, "Included: test sets of the data sets trained on. Excluded: training and test set of the other.",
              "Star: significant at 0.05/8 = 0.00625.")  # fmt: skip
     return Table("table9", "Table 9. Vendors left out", _frame(rows, [*columns, "Difference", "p"]), notes)

@@ -3,8 +3,8 @@
     python benchmarks/inference.py [--plan maseg_lite --plan maseg_paper] [--files 8] [--skip-stock]
 
 The files are DICOM phantoms of 4096 x 3328 pixels of 0.065 mm, uncompressed. The stock route is convert_vendor,
-nnUNetv2_predict with its defaults (mirroring, pools) or with --disable_tta, and maseg export; `maseg predict` writes the
-same NIfTI masks, cleaned up. Weights are set by hand to compare gray values with thresholds: the work of a network
+nnUNetv2_predict with its defaults (mirroring, pools) or with --disable_tta, and maseg export; `maseg predict` writes
+the same NIfTI masks, cleaned up. Weights are set by hand to compare gray values with thresholds: the work of a network
 does not depend on them, and the masks look like masks. The floor is what no program could do without: starting,
 decoding the files and running the network, measured alone, one after the other, the network with all cores. Memory is
 the peak of the largest process.
@@ -162,14 +162,16 @@ def run(base: Path, *arguments: str | Path) -> Figure:
     environment["nnUNet_extTrainer"] = str(trainers_folder())
     executable = Path(sys.executable).with_name(str(arguments[0]))
     begin = time.perf_counter()
-    process = subprocess.Popen(
-        [executable, *arguments[1:]], env=os.environ | environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
-    errors = process.stderr.read() if process.stderr else b""
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - begin
-    if status:
-        raise SystemExit(f"{arguments[0]} failed: {errors.decode()[-2000:]}")
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(
+            [executable, *arguments[1:]], env=os.environ | environment, stdout=subprocess.DEVNULL, stderr=errors
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - begin
+        if status:
+            errors.seek(0)
+            raise SystemExit(f"{arguments[0]} failed: {errors.read().decode()[-2000:]}")
+    print(f"  {arguments[0]}: {seconds:.1f} s", file=sys.stderr)
     return Figure(seconds, usage.ru_maxrss / 2**20)
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -34,14 +33,7 @@ def image_to_target(image: npt.NDArray[Any], spacing: Spacing, target: Spacing) 
     resampling does: no low-pass filter.
     """
     shape = (int(image.shape[0]), int(image.shape[1]))
-    rows, columns = target_shape(shape, spacing, target)
-    upper, lower, weight = _neighbours(rows, shape[0], target[0] / spacing[0])
-    left, right, across = _neighbours(columns, shape[1], target[1] / spacing[1])
-    # Columns are gathered from each of the two row sets first: the full-resolution image is never converted.
-    top, bottom = image[upper], image[lower]
-    above = _mix(top[:, left], top[:, right], across[None, :])
-    below = _mix(bottom[:, left], bottom[:, right], across[None, :])
-    return _mix(above, below, weight[:, None])
+    return _linearly(image, target_shape(shape, spacing, target), (target[0] / spacing[0], target[1] / spacing[1]))
 
 
 def mask_to_target(mask: npt.NDArray[np.uint8], spacing: Spacing, target: Spacing) -> npt.NDArray[np.uint8]:
@@ -57,10 +49,7 @@ def image_to_source(
     image: npt.NDArray[np.float32], shape: tuple[int, int], spacing: Spacing, target: Spacing
 ) -> npt.NDArray[np.float32]:
     """One channel (rows, columns) on the target grid, such as a logit, linearly to the source grid `shape`; float32."""
-    # With a scale factor instead of a size, OpenCV maps (i + 0.5)·s/t - 0.5, which is our mapping; what it makes
-    # beyond the source's extent is cut off.
-    full = cv2.resize(image, None, fx=target[1] / spacing[1], fy=target[0] / spacing[0], interpolation=cv2.INTER_LINEAR)
-    return np.asarray(full[: shape[0], : shape[1]], dtype=np.float32)
+    return _linearly(image, shape, (spacing[0] / target[0], spacing[1] / target[1]))
 
 
 def mask_to_source(
@@ -89,6 +78,17 @@ def _neighbours(
     before = np.floor(position).astype(np.intp)
     after = np.minimum(before + 1, other - 1)
     return before, after, (position - before).astype(np.float32)
+
+
+def _linearly(image: npt.NDArray[Any], shape: tuple[int, int], ratio: tuple[float, float]) -> npt.NDArray[np.float32]:
+    """`image` at the pixel centres of a grid of `shape`; not by OpenCV, whose weights are coarse fractions."""
+    upper, lower, down = _neighbours(shape[0], image.shape[0], ratio[0])
+    left, right, across = _neighbours(shape[1], image.shape[1], ratio[1])
+    # Columns are gathered from each of the two row sets first: the full-resolution image is never converted.
+    top, bottom = image[upper], image[lower]
+    above = _mix(top[:, left], top[:, right], across[None, :])
+    below = _mix(bottom[:, left], bottom[:, right], across[None, :])
+    return _mix(above, below, down[:, None])
 
 
 def _mix(a: npt.NDArray[Any], b: npt.NDArray[Any], weight: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

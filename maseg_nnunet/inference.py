@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from os import PathLike
 from pathlib import Path
-from typing import Any, Final, Literal, overload
+from typing import Any, Literal, overload
 
 import cv2
 import numpy as np
@@ -32,15 +32,14 @@ from maseg_nnunet.mammogram import Flag, Intent, Mammogram
 from maseg_nnunet.model_folder import Model, find_model, load_model
 from maseg_nnunet.postprocess import keep_largest as keep_largest_components
 from maseg_nnunet.precision import autocast, channels_last
+from maseg_nnunet.readers import read_mammogram
+from maseg_nnunet.readers.spacing import GIVEN, given_spacing
 from maseg_nnunet.resample import Spacing, image_to_source, image_to_target
 from maseg_nnunet.voi import CaseLuts, full_range
 
 Mask = npt.NDArray[np.uint8]
 Image = npt.NDArray[np.float32]
 Margin = tuple[int, int]
-
-SPACING_LIMITS: Final = (0.02, 1.0)
-"""mm; outside it, a spacing is a mistake."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +112,7 @@ class Segmenter:
         `probabilities=True` returns (mask, softmax): (3, rows, columns) float32, summing to 1 over the labels; the mask
         is then still cleaned up unless `keep_largest` is off.
 
-        Raises RefusedError for a file that can't be used, UsageError for an array that is no image.
+        Raises RefusedError for a file or a spacing that can't be used, UsageError for an array that is no image.
         """
         mammogram = _mammogram(image, spacing)
         prepared = self.prepare(mammogram)
@@ -257,15 +256,11 @@ def _mammogram(image: str | PathLike[str] | Mammogram | npt.NDArray[Any], spacin
     if isinstance(image, Mammogram):
         return image
     if not isinstance(image, np.ndarray):
-        from maseg_nnunet.readers import read_mammogram
-
         return read_mammogram(Path(image), spacing_mm=spacing)
     if image.ndim != 2 or image.size == 0 or image.dtype.kind not in "uif" or not np.isfinite(image).all():
         raise UsageError(f"an array (rows, columns) of finite numbers was expected, not {image.dtype} {image.shape}")
-    if spacing is None:
+    given = given_spacing(spacing)
+    if given is None:
         raise UsageError("an array does not tell its spacing: give spacing, in mm")
-    row, column = (spacing, spacing) if isinstance(spacing, int | float) else spacing
-    if not all(SPACING_LIMITS[0] <= side <= SPACING_LIMITS[1] for side in (row, column)):
-        raise UsageError(f"spacing {row} x {column} mm is outside {SPACING_LIMITS[0]}-{SPACING_LIMITS[1]} mm")
     luts = CaseLuts(inverted=False, base=0, luts=(full_range(float(image.min()), float(image.max())),))
-    return Mammogram(Path(), image, (float(row), float(column)), "given", luts, Intent.PROCESSED)
+    return Mammogram(Path(), image, given, GIVEN, luts, Intent.PROCESSED)

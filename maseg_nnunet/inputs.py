@@ -45,14 +45,17 @@ def find_sources(inputs: Sequence[Path], output: Path) -> Iterator[Source]:
 
     A single folder's files are named relative to it, a single file by its name; of several inputs, relative to the
     folder that is common to all. Hidden files and DICOMDIRs are left out, so is `output` where it lies in an input
-    folder; symbolic links are followed, but not in circles. Raises UsageError where an input is missing, or where
-    results would be written among inputs.
+    folder; symbolic links are followed, but not in circles. Raises UsageError, at once, where an input is missing, or
+    where results would be written among inputs.
     """
     for path in inputs:
         if not path.exists():
             raise UsageError(f"the input {path} does not exist")
     root = _root(inputs)
-    inner = _results_among_inputs(root, output)
+    return _found(inputs, root, output, _results_among_inputs(root, output))
+
+
+def _found(inputs: Sequence[Path], root: Path, output: Path, inner: tuple[str, ...]) -> Iterator[Source]:
     if len(inputs) == 1 and inputs[0].is_dir():
         found = _walk(inputs[0], root, output)
     else:

@@ -11,8 +11,6 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from maseg_nnunet.labels import Label
 
@@ -110,10 +108,19 @@ def _cornered(runs: _Runs) -> Indices:
 
 
 def _components(members: Members, pairs: Indices) -> Indices:
-    """Number of the component of each run, those that are no members being components of their own."""
+    """A number for each run, the same in one component of members; those that are none have one of their own each."""
     one, other = pairs[:, members[pairs[0]] & members[pairs[1]]]
-    graph = coo_array((np.ones(len(one), dtype=np.uint8), (one, other)), shape=(len(members), len(members)))
-    return np.asarray(connected_components(graph, directed=False)[1], dtype=np.intp)
+    root = np.arange(len(members))
+    while True:
+        # Each run points to one of its component with a smaller number, or to itself; in a round, pairs agree on the
+        # smaller one of theirs, and chains of pointers are halved.
+        here, there = root[one], root[other]
+        if np.array_equal(here, there):
+            return root
+        smaller = np.minimum(here, there)
+        np.minimum.at(root, here, smaller)
+        np.minimum.at(root, there, smaller)
+        root = root[root]
 
 
 def _largest(component: Indices, length: Indices, members: Members) -> Members:

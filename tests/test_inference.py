@@ -234,7 +234,7 @@ def test_an_array_must_be_an_image_with_a_spacing(segmenter: Segmenter) -> None:
         (image[:0], 0.1),
     ]
     for array, spacing in bad:
-        with pytest.raises(UsageError):
+        with pytest.raises((UsageError, RefusedError)):
             segmenter.predict(array, spacing=spacing)
     with pytest.raises(UsageError, match="cuda:77"):
         Segmenter(device="cuda:77")

@@ -108,7 +108,7 @@ def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
 
 def test_a_missing_input_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="does not exist"):
-        list(find_sources([tmp_path / "nowhere"], tmp_path / "out"))
+        find_sources([tmp_path / "nowhere"], tmp_path / "out")  # before the first is asked for
 
 
 def test_a_tree_is_listed_as_it_is_needed(tmp_path: Path) -> None:

@@ -6,14 +6,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 from maseg_nnunet.dataset_conversion import nnunet_raw, scan
 from maseg_nnunet.dataset_conversion.convert import Converted, ConvertTask, Settings, convert_case
-from maseg_nnunet.dataset_conversion.datasets.base import Dataset
+from maseg_nnunet.dataset_conversion.datasets.base import Dataset, Found
 from maseg_nnunet.dataset_conversion.journal import JOURNAL, Journal, Outcome
 from maseg_nnunet.dataset_conversion.masks import index_masks
 from maseg_nnunet.dataset_conversion.names import Pseudonyms, load_key
@@ -59,13 +59,17 @@ def convert_dataset(request: Request, progress: Progress = lambda stage, done, t
         raise DatasetError(f"the input folder {request.source} does not exist")
     settings = _described_settings(request)
     _check_folder(request, settings)
-    selection = _select(request, progress)
+    found = list(request.dataset.layout(request.source))
+    selection = _select(request, found, progress)
     if request.overwrite:
         (request.folder / JOURNAL).unlink(missing_ok=True)
     with Journal(request.folder) as journal:
         current = _convert(request, selection, journal, progress)
     outcomes = [journal.outcomes[signature] for signature in current]
-    return _describe(request, settings, selection, outcomes, journal, current)
+    paths = {number: item.path for number, item in enumerate(found, start=1)}
+    report = _describe(request, settings, selection, outcomes, paths)
+    journal.keep(set(current))
+    return report
 
 
 def _described_settings(request: Request) -> dict[str, Any]:
@@ -98,8 +102,7 @@ def _check_folder(request: Request, settings: dict[str, Any]) -> None:
             raise UsageError(f"{folder} was converted with other settings: --overwrite converts it anew")
 
 
-def _select(request: Request, progress: Progress) -> Selection:
-    found = list(request.dataset.layout(request.source))
+def _select(request: Request, found: Sequence[Found], progress: Progress) -> Selection:
     public = all(item.known is not None for item in found)
     names = None if public else Pseudonyms(load_key(request.key_file))
     masks = None if request.masks is None else index_masks(request.masks, names)
@@ -185,8 +188,7 @@ def _describe(
     settings: dict[str, Any],
     selection: Selection,
     outcomes: list[Outcome],
-    journal: Journal,
-    current: list[str],
+    paths: dict[int, Path],
 ) -> dict[str, Any]:
     converted = [outcome for outcome in outcomes if isinstance(outcome, Converted)]
     rejected = selection.rejected + [outcome for outcome in outcomes if isinstance(outcome, Rejected)]
@@ -194,11 +196,7 @@ def _describe(
     present = {row.case for row in rows}
     # A twin that was refused is no partner.
     rows = [row if row.twin in present else replace(row, twin="") for row in rows]
-    sources = {selected.scanned.number: selected.scanned.path for selected in selection.cases}
-    numbers = {item.number for item in rejected} - sources.keys()
-    if numbers:
-        found = enumerate(request.dataset.layout(request.source), start=1)
-        sources.update((number, item.path) for number, item in found if number in numbers)
+    numbers = {selected.scanned.number for selected in selection.cases} | {item.number for item in rejected}
     counts = {
         "not_dicom": selection.not_dicom,
         "other_vendors": dict(sorted(selection.other_vendors.items())),
@@ -207,11 +205,10 @@ def _describe(
         "settings": settings,
     }
     report = nnunet_raw.report(request.dataset, rows, rejected, counts)
-    nnunet_raw.write_sources(request.folder, sources.items())
+    nnunet_raw.write_sources(request.folder, ((number, paths[number]) for number in numbers))
     nnunet_raw.write_rejected(request.folder, rejected)
     nnunet_raw.prune(request.folder, rows)
     luts = {outcome.row.case: outcome.luts for outcome in converted}
     nnunet_raw.write_descriptions(request.folder, request.dataset, rows, luts, settings)
     write_json(request.folder / REPORT, report)
-    journal.keep(set(current))
     return report

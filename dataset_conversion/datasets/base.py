@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -89,6 +90,15 @@ def _walk(folder: Path, above: frozenset[tuple[int, int]]) -> Iterator[Path]:
                 yield folder / entry.name
         except OSError:  # a folder without permission or a link to nowhere: nothing in it can be converted
             continue
+
+
+def table_beside(folder: Path, name: str) -> dict[str, dict[str, str]]:
+    """Rows by the column image_id of the CSV `name` in `folder` or beside it; empty where there is none."""
+    for file in (folder / name, folder.resolve().parent / name):
+        if file.is_file():
+            with file.open(newline="", encoding="utf-8") as handle:
+                return {row["image_id"]: row for row in csv.DictReader(handle) if row.get("image_id")}
+    return {}
 
 
 def dicom_tree(folder: Path) -> Iterator[Found]:

@@ -7,13 +7,12 @@ spacing_mm_col, quality). The paper's section 2.1 says all its images are MLO; t
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from maseg_nnunet.dataset_conversion.datasets.base import Dataset, Found, Known, Published, files_below
+from maseg_nnunet.dataset_conversion.datasets.base import Dataset, Found, Known, Published, files_below, table_beside
 
 from maseg_nnunet.errors import DatasetError
 from maseg_nnunet.mammogram import Intent, Side, View
@@ -27,7 +26,7 @@ _VIEWS: Final = {"CC": View.CC, "ML": View.MLO, "MLO": View.MLO, "FB": View.FB}
 
 def images(folder: Path) -> Iterator[Found]:
     """Every .dcm of the published layout, and every .png that the table knows."""
-    table = _table(folder)
+    table = table_beside(folder, TABLE)
     for path in files_below(folder):
         name = _NAME.fullmatch(path.stem)
         suffix = path.suffix.lower()
@@ -60,15 +59,6 @@ def _spacing(row: dict[str, str]) -> tuple[float, float]:
         return float(row["spacing_mm_row"]), float(row["spacing_mm_col"])
     except (KeyError, ValueError) as error:
         raise DatasetError(f"{TABLE}: columns spacing_mm_row and spacing_mm_col must be numbers in mm") from error
-
-
-def _table(folder: Path) -> dict[str, dict[str, str]]:
-    """Line of inbreast.csv by image_id, from the folder or the one above; empty where there is none."""
-    for file in (folder / TABLE, folder.resolve().parent / TABLE):
-        if file.is_file():
-            with file.open(newline="", encoding="utf-8") as handle:
-                return {row["image_id"]: row for row in csv.DictReader(handle) if row.get("image_id")}
-    return {}
 
 
 DATASET: Final = Dataset(

@@ -5,13 +5,12 @@ Table 1's caption in the paper says CC; the films, and the paper's Table 5, are 
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from maseg_nnunet.dataset_conversion.datasets.base import Dataset, Found, Known, Published, files_below
+from maseg_nnunet.dataset_conversion.datasets.base import Dataset, Found, Known, Published, files_below, table_beside
 
 from maseg_nnunet.mammogram import Intent, Side, View
 
@@ -23,7 +22,7 @@ _ENTRY = re.compile(r"(mdb\d{3})\s+([FGD])\s+([A-Z]{4})(?:\s+([BM]))?")
 def films(folder: Path) -> Iterator[Found]:
     """The films mdb001 to mdb322; films 2n-1 and 2n are a woman's right and left, as Info.txt says."""
     entries = _info(folder)
-    quality = _quality(folder)
+    table = table_beside(folder, "mini_mias.csv")
     for path in files_below(folder):
         name = _FILM.fullmatch(path.name)
         if not name:
@@ -39,7 +38,7 @@ def films(folder: Path) -> Iterator[Found]:
                 side=Side.LEFT if number % 2 == 0 else Side.RIGHT,
                 intent=Intent.FILM,
                 spacing=SPACING,
-                quality=quality.get(film, ""),
+                quality=table.get(film, {}).get("quality", ""),
                 background_tissue=tissue,
                 abnormality=abnormality,
             ),
@@ -60,15 +59,6 @@ def _info(folder: Path) -> dict[str, tuple[str, str]]:
             before = entries.get(film, (tissue, ""))[1]
             entries[film] = (tissue, f"{before} {finding}".strip())
     return entries
-
-
-def _quality(folder: Path) -> dict[str, str]:
-    """The column `quality` of mini_mias.csv in the folder or beside it, by film."""
-    for file in (folder / "mini_mias.csv", folder.resolve().parent / "mini_mias.csv"):
-        if file.is_file():
-            with file.open(newline="", encoding="utf-8") as handle:
-                return {row["image_id"]: row.get("quality", "") for row in csv.DictReader(handle)}
-    return {}
 
 
 DATASET: Final = Dataset(

@@ -127,10 +127,12 @@ def _build(
     target = float(ours.get("target_spacing", DEFAULT_TARGET_SPACING))
     trainer = str(checkpoint["trainer_name"])
     strides = np.prod(settings["architecture"]["arch_kwargs"]["strides"], axis=0)
-    network = _network(name, settings["architecture"])
+    # Without memory: the weights come from the checkpoint, and drawing others first takes longer than loading them.
+    with torch.device("meta"):
+        network = _network(name, settings["architecture"])
     weights = {key.removeprefix("module."): value for key, value in checkpoint["network_weights"].items()}
     try:
-        network.load_state_dict(weights)
+        network.load_state_dict(weights, assign=True)
     except RuntimeError as error:
         raise ModelError(f"model {name}: the weights in {CHECKPOINT} do not fit the network in {PLANS}") from error
     if trainer.startswith("MasegTrainer"):

@@ -26,7 +26,7 @@ DATASETS: Final = {
 """Key of a data set to its name in the paper's tables, in their order."""
 
 MEAN_SD: Final = "Mean ± sample standard deviation over images."
-EXCLUDED: Final = "Muscle and overall scores leave out {count} images whose muscle was not judged (quality exclude)."
+EXCLUDED: Final = "Without muscle and overall scores, since their muscle was not judged (quality exclude): {count}."
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,9 +199,10 @@ def table7(cases: pd.DataFrame) -> Table:
     rows = [[str(name), *_dice_cells(part)] for name, part in grouped.groupby("dataset_name", sort=False)]
     rows.append(["All", *_dice_cells(grouped)])
     digital = grouped[grouped["intent"] != Intent.FILM.value]
+    notes = _notes(cases)
     if 0 < len(digital) < len(grouped):
         rows.append(["All DM", *_dice_cells(digital)])
-    notes = (*_notes(cases), "All DM: digital mammograms, so without digitized film.")
+        notes = (*notes, "All DM: digital mammograms, so without digitized film.")
     return Table("table7", "Table 7. Dice of the data sets", _frame(rows, ["Dataset", *_DICE_COLUMNS]), notes)
 
 

@@ -297,4 +297,4 @@ def test_nnunet_finds_every_variant(name: str, tiny_base: Path) -> None:
     assert type(loss) is kind and loss.alpha.tolist() == list(alpha)
     assert trainer.patience == (None if name == "MasegTrainerNoEarlyStopping" else 10)
     assert trainer.recipe.noise == ((0.0, 0.05) if name == "MasegTrainerNoiseRange" else (0.05, 0.05))
-    assert trainer.num_epochs == (8 if name == "MasegTrainerDemo" else 200)
+    assert trainer.num_epochs == (10 if name == "MasegTrainerDemo" else 200)

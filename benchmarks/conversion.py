@@ -1,21 +1,24 @@
 """Conversion against plain decoding, both sides in one run.
 
-    python benchmarks/conversion.py ../shared/data/dicom [--files 400]
+    python benchmarks/conversion.py ../shared/data/dicom [--files 1000]
 
 Prints, for a compressed file, the time of its whole conversion (read, decode, resample, VOI units, write) beside the
 time pydicom takes to decode it with python-gdcm alone (pip install python-gdcm); for an uncompressed one beside the
-time of reading its pixels; then images per second with one worker and with two, and the peak memory of a worker.
+time of reading its pixels; then images per second with one worker and with two, beside what two processes that share
+nothing reach on the machine, and the peak memory of a worker.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import resource
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,13 +41,13 @@ COMPRESSED = ("GE_SIGMOID_3LUT_RMLO.dcm", "Hologic_Selenia_LCC.dcm")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="folder of the real DICOM files")
-    parser.add_argument("--files", type=int, default=400)
-    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--files", type=int, default=1000)
+    parser.add_argument("--repeats", type=int, default=25)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         for name in COMPRESSED:
             compressed(options.folder / name, Path(scratch), options.repeats)
-        uncompressed(options.folder / COMPRESSED[0], Path(scratch), options.repeats)
+            uncompressed(options.folder / name, Path(scratch), options.repeats)
         throughput(options.folder / COMPRESSED[0], Path(scratch), options.files)
 
 
@@ -97,7 +100,8 @@ def uncompressed(path: Path, scratch: Path, repeats: int) -> None:
         return np.array(pydicom.dcmread(plain).pixel_array)
 
     ours, reading = interleaved(conversion(plain, scratch), read, repeats)
-    print(f"uncompressed: converted in {ours:.3f} s, pixels read in {reading:.3f} s: ratio {ours / reading:.2f}")
+    ratio = ours / reading
+    print(f"{path.name} uncompressed: converted in {ours:.3f} s, pixels read in {reading:.3f} s: ratio {ratio:.2f}")
 
 
 def throughput(path: Path, scratch: Path, count: int) -> None:
@@ -116,11 +120,31 @@ def throughput(path: Path, scratch: Path, count: int) -> None:
         rates[workers] = count / (time.perf_counter() - start)
         assert report["found"]["images"] == count, report
     ratio = rates[2] / rates[1]
+    alone, side_by_side = (apart(path, scratch, number) for number in (1, 2))
     print(f"{count} files: {rates[1]:.1f} images/s with one worker, {rates[2]:.1f} with two: {ratio:.2f}x")
+    print(f"what the machine allows, processes that share nothing: {side_by_side / alone:.2f}x")
     tasks = [task(path, scratch / str(n)) for n in range(4)]
     list(run_tasks(convert_case, tasks, workers=2))
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     print(f"peak memory of a worker: {peak:.0f} MiB")
+
+
+def apart(path: Path, scratch: Path, processes: int, count: int = 150) -> float:
+    """Images per second of `processes` that each convert `count` files and never speak to one another."""
+    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+        folders = [scratch / f"apart{n}" for n in range(processes)]
+        seconds = list(pool.map(convert_many, [path] * processes, folders, [count] * processes))
+    return sum(count / each for each in seconds)
+
+
+def convert_many(path: Path, folder: Path, count: int) -> float:
+    folder.mkdir(exist_ok=True)
+    run = conversion(path, folder)
+    run()
+    start = time.perf_counter()
+    for _ in range(count):
+        run()
+    return time.perf_counter() - start
 
 
 def key(scratch: Path) -> Path:

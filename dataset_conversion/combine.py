@@ -17,7 +17,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from maseg_nnunet.dataset_conversion.nnunet_raw import dataset_json, image_path, label_path, write_sources
+from maseg_nnunet.dataset_conversion.nnunet_raw import (
+    dataset_json,
+    image_path,
+    label_path,
+    write_sources,
+    write_voi_luts,
+)
 from maseg_nnunet.dataset_conversion.splits import fold
 
 from maseg_nnunet.errors import DatasetError, UsageError
@@ -37,7 +43,7 @@ class Part:
 
     folder: Path
     rows: tuple[ManifestRow, ...]
-    luts: dict[str, Any]
+    luts: dict[str, str]
     description: dict[str, Any]
 
     @property
@@ -90,7 +96,7 @@ def _read_part(folder: Path, raw_images: bool) -> Part:
         description = json.loads((folder / DATASET_JSON).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DatasetError(f"{folder} was not converted to its end: run its convert_vendor again") from error
-    return Part(folder, rows, {row.case: luts[row.case] for row in rows}, description)
+    return Part(folder, rows, {row.case: json.dumps(luts[row.case], ensure_ascii=False) for row in rows}, description)
 
 
 def _check(parts: Sequence[Part]) -> None:
@@ -140,7 +146,7 @@ def _write(
         else:
             training[row.case] = {"images": [os.path.relpath(image, target)], "label": os.path.relpath(label, target)}
     _link(target, links)
-    write_json(target / VOI_LUTS, {row.case: origin[row.case].luts[row.case] for row in sorted(rows)})
+    write_voi_luts(target, rows, {row.case: origin[row.case].luts[row.case] for row in rows})
     write_manifest(target / MANIFEST, rows)
     write_json(target / SPLITS, [fold(cases) for cases in folds])
     write_json(target / REPORT, _table2(parts, rows))

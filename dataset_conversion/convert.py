@@ -5,11 +5,11 @@ A case is done when its outcome is in the journal, not when its files are there.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -53,10 +53,14 @@ class ConvertTask:
 
 @dataclass(frozen=True)
 class Converted:
-    """A case that was written: its row of the manifest and its line of voi_luts.json."""
+    """A case that was written: its row of the manifest and its line of voi_luts.json.
+
+    `luts` is JSON already: the tables of a header are thousands of numbers, which would cost the one process that
+    collects the outcomes more than a worker needs for the image.
+    """
 
     row: ManifestRow
-    luts: dict[str, Any]
+    luts: str
 
 
 def convert_case(task: ConvertTask) -> Converted | Rejected:
@@ -72,7 +76,7 @@ def convert_case(task: ConvertTask) -> Converted | Rejected:
         detail = f"unexpected {type(error).__name__} in reading it: please report this, with --debug"
         return Rejected(scanned.number, Reason.UNREADABLE, detail, task.selected.case)
     write(task, mammogram, mask)
-    return Converted(_row(task, mammogram), mammogram.luts.to_json())
+    return Converted(_row(task, mammogram), json.dumps(mammogram.luts.to_json(), ensure_ascii=False))
 
 
 def read(task: ConvertTask) -> Mammogram:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -56,10 +57,10 @@ def dataset_json(
 
 
 def write_descriptions(
-    folder: Path, dataset: Dataset, rows: Sequence[ManifestRow], luts: dict[str, Any], settings: dict[str, Any]
+    folder: Path, dataset: Dataset, rows: Sequence[ManifestRow], luts: dict[str, str], settings: dict[str, Any]
 ) -> None:
     """Everything that describes the cases; dataset.json, by which nnU-Net knows the folder, is the last."""
-    write_json(folder / VOI_LUTS, {row.case: luts[row.case] for row in sorted(rows)})
+    write_voi_luts(folder, rows, luts)
     write_manifest(folder / MANIFEST, rows)
     if any(row.subset == "predict" for row in rows) or not rows:
         return
@@ -73,6 +74,12 @@ def write_descriptions(
         settings=settings,
     )
     write_json(folder / DATASET_JSON, description)
+
+
+def write_voi_luts(folder: Path, rows: Iterable[ManifestRow], luts: Mapping[str, str]) -> None:
+    """voi_luts.json from the JSON of each case's look-up tables, one case a line."""
+    lines = (f"{json.dumps(row.case)}: {luts[row.case]}" for row in sorted(rows))
+    write_text(folder / VOI_LUTS, "{\n" + ",\n".join(lines) + "\n}\n")
 
 
 def write_sources(folder: Path, sources: Iterable[tuple[int, Path]]) -> None:

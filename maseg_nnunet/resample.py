@@ -85,12 +85,15 @@ def _linearly(image: npt.NDArray[Any], shape: tuple[int, int], ratio: tuple[floa
     upper, lower, down = _neighbours(shape[0], image.shape[0], ratio[0])
     left, right, across = _neighbours(shape[1], image.shape[1], ratio[1])
     # Columns are gathered from each of the two row sets first: the full-resolution image is never converted.
-    top, bottom = image[upper], image[lower]
-    above = _mix(top[:, left], top[:, right], across[None, :])
-    below = _mix(bottom[:, left], bottom[:, right], across[None, :])
+    top, bottom = image.take(upper, 0), image.take(lower, 0)
+    above = _mix(top.take(left, 1), top.take(right, 1), across[None, :])
+    below = _mix(bottom.take(left, 1), bottom.take(right, 1), across[None, :])
     return _mix(above, below, down[:, None])
 
 
 def _mix(a: npt.NDArray[Any], b: npt.NDArray[Any], weight: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    first = a.astype(np.float32)
-    return first + (b.astype(np.float32) - first) * weight
+    first, mixed = a.astype(np.float32), b.astype(np.float32)
+    mixed -= first
+    mixed *= weight
+    mixed += first
+    return mixed

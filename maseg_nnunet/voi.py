@@ -162,8 +162,10 @@ def to_voi_units(lut: LookUpTable, stored: npt.ArrayLike) -> FloatArray:
         return _line(lut, x)
     low, high = _sigmoid_ends(lut)
     units = _sigmoid(lut, x)
-    units = np.where(x > high, 1.0 + (x - high) / lut.width, units)
-    return np.where(x < low, (x - low) / lut.width, units)
+    above, below = x > high, x < low
+    units[above] = 1.0 + (x[above] - high) / lut.width
+    units[below] = (x[below] - low) / lut.width
+    return units
 
 
 def from_voi_units(lut: LookUpTable, units: npt.ArrayLike) -> FloatArray:

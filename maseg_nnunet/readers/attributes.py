@@ -90,7 +90,7 @@ def words(dataset: Dataset, keyword: str) -> tuple[int, ...]:
     if isinstance(found, bytes):  # implicit VR, which is little endian
         return struct.unpack(f"<{len(found) // 2}H", found[: len(found) // 2 * 2])
     try:
-        return tuple(int(entry) for entry in _listed(found))
+        return tuple(map(int, _listed(found)))
     except (TypeError, ValueError, OverflowError):
         return ()
 

@@ -15,6 +15,7 @@ import pydicom
 from pydicom import uid
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import FileDataset
+from pydicom.filereader import read_dataset
 from pydicom.uid import UID
 
 from maseg_nnunet.errors import Reason, RefusedError
@@ -108,8 +109,11 @@ def load(path: Path, max_bytes: float, *, pixels: bool = True) -> FileDataset:
     return _load(path, max_bytes, pixels=pixels)[0]
 
 
-def _load(path: Path, max_bytes: float, *, pixels: bool) -> tuple[FileDataset, bool]:
-    """The data set, with or without its pixels, and whether the file goes on behind what was read."""
+def _load(path: Path, max_bytes: float, *, pixels: bool) -> tuple[FileDataset, int | None]:
+    """The data set, with or without its pixels, and at which byte the file goes on; None at its end.
+
+    A deflated file goes on at 0: what follows is not to be had without the beginning.
+    """
     silence_pydicom()
     try:
         with path.open("rb") as file:
@@ -122,7 +126,7 @@ def _load(path: Path, max_bytes: float, *, pixels: bool) -> tuple[FileDataset, b
                 raise RefusedError(Reason.TOO_LARGE, f"the file has more than {max_bytes / 1e6:.0f} MB")
             file.seek(0)
             dataset = pydicom.dcmread(file, force=True, stop_before_pixels=not pixels)
-            goes_on = deflated or file.tell() < size
+            end = 0 if deflated else file.tell()
     except RefusedError:
         raise
     except OSError as error:
@@ -131,7 +135,27 @@ def _load(path: Path, max_bytes: float, *, pixels: bool) -> tuple[FileDataset, b
         raise RefusedError(Reason.UNREADABLE, "the DICOM data set can't be parsed: the file is damaged") from None
     if not dataset:
         raise RefusedError(Reason.NOT_DICOM, "no DICOM element could be read")
-    return dataset, goes_on
+    return dataset, end if end < size else None
+
+
+def _read_on(dataset: FileDataset, path: Path, max_bytes: float, offset: int) -> FileDataset:
+    """`dataset` with the elements from the byte `offset` on: parsing a long header twice takes as long as decoding."""
+    if not offset:
+        return load(path, max_bytes)
+    encoding = dataset.original_encoding
+    try:
+        with path.open("rb") as file:
+            if os.fstat(file.fileno()).st_size > max_bytes:
+                raise RefusedError(Reason.TOO_LARGE, f"the file has more than {max_bytes / 1e6:.0f} MB")
+            file.seek(offset)
+            dataset.update(read_dataset(file, bool(encoding[0]), bool(encoding[1])))
+    except RefusedError:
+        raise
+    except OSError as error:
+        raise RefusedError(Reason.UNREADABLE, f"the file can't be read: {error.strerror}") from error
+    except Exception:
+        raise RefusedError(Reason.UNREADABLE, "the DICOM data set can't be parsed: the file is damaged") from None
+    return dataset
 
 
 def _check_deflated(file: BinaryIO, start: bytes, max_bytes: float) -> bool:
@@ -167,17 +191,17 @@ def _is_cut_off(dataset: FileDataset) -> bool:
 def _read(path: Path, max_megapixels: float, *, pixels: bool) -> tuple[Header, Layout, FileDataset]:
     """Header, layout and data set. What can be refused without pixels is refused before they are read."""
     max_bytes = max_megapixels * _BYTES_PER_MEGAPIXEL + _HEADER_BYTES
-    dataset, goes_on = _load(path, max_bytes, pixels=False)
+    dataset, offset = _load(path, max_bytes, pixels=False)
     if _is_cut_off(dataset):
         raise RefusedError(Reason.TRUNCATED, "the file ends within its header")
     header = parse_header(dataset, path)
-    if not goes_on:
+    if offset is None:
         raise RefusedError(Reason.NO_PIXELS, "there are no pixel data, or the file ends before them")
     layout = read_layout(dataset, max_megapixels)
     check_decodable(transfer_syntax(dataset))
     if not pixels:
         return header, layout, dataset
-    dataset = load(path, max_bytes)
+    dataset = _read_on(dataset, path, max_bytes, offset)
     if "PixelData" not in dataset:
         if any(keyword in dataset for keyword in ("FloatPixelData", "DoubleFloatPixelData")):
             raise RefusedError(Reason.NO_PIXELS, "its pixels are floating-point numbers, which no mammogram has")

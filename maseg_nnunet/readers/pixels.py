@@ -115,19 +115,22 @@ def read_stored(dataset: Dataset, syntax: UID | None, layout: Layout) -> Stored:
     raw, shift = _decode(dataset, syntax, layout)
     pixels, low, high = _stored_bits(raw, layout, shift)
     padding = _read_padding(dataset, layout)
-    mask = None
+    kept = None
     if padding is not None and low <= padding[1] and high >= padding[0]:
-        mask = pixels <= padding[1]
+        kept = pixels > padding[1]
         if low < padding[0]:
-            mask &= pixels >= padding[0]
+            kept |= pixels < padding[0]
         low, high = _range_outside(pixels, padding, (low, high))
     pixels = modality.apply(pixels)
     limits = modality.limits(layout.limits)
     # A table may turn values about, so that the ends of its output are not the output of the ends.
-    ends = modality.limits((low, high)) if modality.table is None else _masked_range(pixels, mask)
-    if mask is not None:
-        pixels = pixels if pixels.flags.writeable else pixels.copy()
-        np.copyto(pixels, np.asarray(limits[1] if layout.inverted else limits[0]).astype(pixels.dtype), where=mask)
+    ends = modality.limits((low, high)) if modality.table is None else _range_of(pixels, kept)
+    if kept is not None:
+        # A product takes half the time of a copy and an assignment under a mask, and black is 0 in nearly every file.
+        pixels = pixels * kept
+        black = np.asarray(limits[1] if layout.inverted else limits[0]).astype(pixels.dtype)
+        if black:
+            np.copyto(pixels, black, where=~kept)
     pixels.setflags(write=False)
     return Stored(pixels, *ends, limits, shifted=shift > 0)
 
@@ -251,8 +254,8 @@ def _range_outside(pixels: Pixels, padding: tuple[int, int], whole: tuple[int, i
     return low, high
 
 
-def _masked_range(pixels: Pixels, mask: npt.NDArray[np.bool_] | None) -> tuple[float, float]:
-    values = pixels if mask is None else pixels[~mask]
+def _range_of(pixels: Pixels, kept: npt.NDArray[np.bool_] | None) -> tuple[float, float]:
+    values = pixels if kept is None else pixels[kept]
     return (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
 
 

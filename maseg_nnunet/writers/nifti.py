@@ -39,4 +39,4 @@ def write_nifti(path: Path, array: npt.NDArray[Any], spacing: tuple[float, float
     header["vox_offset"] = 352
     # NIfTI runs along the columns' index first, as a C-contiguous (rows, columns) array does.
     data = header.binaryblock + bytes(4) + np.ascontiguousarray(array).tobytes()
-    return write_bytes(path, gzipped(data))
+    return write_bytes(path, gzipped(data, 2 if array.dtype == np.uint8 else 1))

@@ -28,11 +28,11 @@ import torch
 from pydicom import dcmread
 from torch import nn
 
+from maseg_nnunet.dataset_json import dataset_json
 from maseg_nnunet.files import write_json
 from maseg_nnunet.inference import Segmenter
-from maseg_nnunet.labels import LABELS
 from maseg_nnunet.mammogram import Side, View
-from maseg_nnunet.model_folder import _network
+from maseg_nnunet.model_folder import build_network, checkpoint_of
 from maseg_nnunet.paths import trainers_folder
 from maseg_nnunet.phantom_dicom import write_exam
 from maseg_nnunet.planning import fill, load_template
@@ -93,26 +93,14 @@ def make_exams(folder: Path, count: int) -> Path:
 def make_model(base: Path, plan: str) -> Path:
     """A model folder where nnU-Net looks for it, below `base`/nnUNet_results."""
     template = load_template(plan)
-    network = _network(plan, template["architecture"])
+    network = build_network(plan, template["architecture"])
     set_thresholds(network)
-    dataset = {
-        "channel_names": {"0": "noNorm"},
-        "labels": LABELS,
-        "numTraining": 1,
-        "file_ending": ".nii.gz",
-        "overwrite_image_reader_writer": "SimpleITKIO",
-        "maseg": {"target_spacing": 0.4},
-    }
+    dataset = dataset_json(1, settings={"target_spacing": 0.4})
     folder = base / "nnUNet_results" / DATASET / f"{TRAINER}__{plan}__2d"
     (folder / "fold_0").mkdir(parents=True)
     for name in ("nnUNet_raw", "nnUNet_preprocessed"):
         (base / name).mkdir()
-    checkpoint = {
-        "network_weights": network.state_dict(),
-        "trainer_name": TRAINER,
-        "init_args": {"configuration": "2d", "fold": 0},
-        "inference_allowed_mirroring_axes": (1,),
-    }
+    checkpoint = checkpoint_of(network.state_dict(), trainer=TRAINER, mirroring=(1,))
     torch.save(checkpoint, folder / "fold_0" / "checkpoint_final.pth")
     write_json(folder / "dataset.json", dataset)
     write_json(folder / "dataset_fingerprint.json", FINGERPRINT)

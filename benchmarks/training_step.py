@@ -30,7 +30,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from maseg_nnunet.labels import LABELS
+from maseg_nnunet.dataset_json import dataset_json
 from maseg_nnunet.mammogram import Side, View
 from maseg_nnunet.paths import PREPROCESSED, nnunet_folder
 from maseg_nnunet.phantom import make_phantom
@@ -143,14 +143,7 @@ def write_data(folder: Path) -> None:
                 image.SetSpacing((0.4, 0.4))
                 sitk.WriteImage(image, str(path))
     (folder / "splits_final.json").write_text(json.dumps([{"train": cases[:-2], "val": cases[-2:]}]))
-    dataset = {
-        "channel_names": {"0": "noNorm"},
-        "labels": LABELS,
-        "numTraining": len(cases),
-        "file_ending": ".nii.gz",
-        "overwrite_image_reader_writer": "SimpleITKIO",
-    }
-    (folder / "dataset.json").write_text(json.dumps(dataset))
+    (folder / "dataset.json").write_text(json.dumps(dataset_json(len(cases))))
 
 
 @contextlib.contextmanager

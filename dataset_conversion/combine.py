@@ -18,14 +18,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from maseg_nnunet.dataset_conversion.nnunet_raw import (
-    dataset_json,
     image_path,
     label_path,
+    training_cases,
     write_sources,
     write_voi_luts,
 )
 from maseg_nnunet.dataset_conversion.splits import fold
 
+from maseg_nnunet.dataset_json import dataset_json
 from maseg_nnunet.errors import DatasetError, UsageError
 from maseg_nnunet.files import write_json
 from maseg_nnunet.manifest import MANIFEST, ManifestRow, read_manifest, write_manifest
@@ -151,9 +152,9 @@ def _write(
     write_json(target / SPLITS, [fold(cases) for cases in folds])
     write_json(target / REPORT, _table2(parts, rows))
     description = dataset_json(
-        rows,
+        training_cases(rows),
         name=target.name.partition("_")[2],
-        title="; ".join(part.description.get("description", part.key) for part in parts),
+        description="; ".join(part.description.get("description", part.key) for part in parts),
         licence="; ".join(f"{part.key}: {part.description.get('licence', '')}" for part in parts),
         reference="; ".join(filter(None, (part.description.get("reference", "") for part in parts))),
         settings={**parts[0].description.get(OURS, {}), "parts": [part.folder.name for part in parts]},

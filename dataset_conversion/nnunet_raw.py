@@ -11,7 +11,6 @@ import io
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +18,10 @@ from maseg_nnunet.dataset_conversion.datasets.base import Dataset, files_below
 from maseg_nnunet.dataset_conversion.scan import Rejected
 from maseg_nnunet.dataset_conversion.splits import fold
 
+from maseg_nnunet.dataset_json import dataset_json
 from maseg_nnunet.files import atomic, write_json, write_text
-from maseg_nnunet.labels import LABELS
 from maseg_nnunet.manifest import MANIFEST, ManifestRow, write_manifest
-from maseg_nnunet.paths import DATASET_JSON, ENDING, OURS, REJECTED, SOURCES, SPLITS, VOI_LUTS
+from maseg_nnunet.paths import DATASET_JSON, ENDING, REJECTED, SOURCES, SPLITS, VOI_LUTS
 
 
 def image_path(folder: Path, case: str, subset: str) -> Path:
@@ -38,22 +37,9 @@ def label_path(folder: Path, case: str, subset: str) -> Path | None:
     return folder / ("labelsTs" if subset == "test" else "labelsTr") / f"{case}{ENDING}"
 
 
-def dataset_json(
-    rows: Sequence[ManifestRow], *, name: str, title: str, licence: str, reference: str, settings: dict[str, Any]
-) -> dict[str, Any]:
-    """nnU-Net's description of a data set, with our settings under the key `maseg`."""
-    return {
-        "channel_names": {"0": "noNorm"},
-        "labels": dict(LABELS),
-        "numTraining": sum(row.subset in ("train", "val") for row in rows),
-        "file_ending": ENDING,
-        "overwrite_image_reader_writer": "SimpleITKIO",
-        "name": name,
-        "description": title,
-        "licence": licence,
-        "reference": reference,
-        OURS: {"version": metadata.version("maseg-nnunet"), **settings},
-    }
+def training_cases(rows: Iterable[ManifestRow]) -> int:
+    """How many cases nnU-Net counts as training cases: those of imagesTr."""
+    return sum(row.subset in ("train", "val") for row in rows)
 
 
 def write_descriptions(
@@ -66,9 +52,9 @@ def write_descriptions(
         return
     write_json(folder / SPLITS, [fold({row.case: row.subset for row in rows})])
     description = dataset_json(
-        rows,
+        training_cases(rows),
         name=dataset.name,
-        title=dataset.title,
+        description=dataset.title,
         licence=dataset.licence,
         reference=dataset.reference,
         settings=settings,

@@ -7,8 +7,9 @@ With p = softmax(logits), y the reference class of a pixel and C classes (Eq. 2)
     weighted focal         = -sum_c alpha_c (1 - p_t,c)^gamma log p_t,c    (Eq. 3)
     plain cross-entropy    = -alpha_y log p_y
 
-each averaged over the pixels. So in Eq. 1 and 3 every class counts in every pixel, as in C binary problems. The paper
-says that gamma = 1 turns the focal loss into cross-entropy; it is gamma = 0 that does.
+each averaged over the pixels; to the last, one minus the soft Dice may be added. So in Eq. 1 and 3 every class counts
+in every pixel, as in C binary problems. The paper says that gamma = 1 turns the focal loss into cross-entropy; it is
+gamma = 0 that does.
 
 log(1 - p_c) is the log-sum-exp of the other classes' log-probabilities: no probability is ever subtracted from 1 and no
 log(0) can occur. All is computed in float32 (float64 where the logits are), whatever autocast is on.
@@ -70,10 +71,13 @@ class PixelLoss(nn.Module):
         is_class = target.unsqueeze(1) == _per_class(classes, logits)
         # .to: autocast would leave bfloat16 as it is on a CPU.
         log_p = torch.log_softmax(logits.to(torch.promote_types(logits.dtype, torch.float32)), dim=1)
+        return self.pooled(log_p, is_class, None if self.ignore_label is None else target != self.ignore_label)
+
+    def pooled(self, log_p: Tensor, is_class: Tensor, counts: Tensor | None) -> Tensor:
+        """The scalar: the mean of `per_pixel` over the pixels where `counts` (N, ...), bool, or over all."""
         loss = self.per_pixel(log_p, is_class)
-        if self.ignore_label is None:
+        if counts is None:
             return loss.mean()
-        counts = target != self.ignore_label
         return torch.where(counts, loss, 0).sum() / counts.sum().clamp(min=1)
 
     def extra_repr(self) -> str:
@@ -120,6 +124,23 @@ class PlainCrossEntropy(PixelLoss):
     def per_pixel(self, log_p: Tensor, is_class: Tensor) -> Tensor:
         """See `PixelLoss.per_pixel`."""
         return -(self._alpha_like(log_p) * torch.where(is_class, log_p, 0)).sum(1)
+
+
+class CrossEntropyAndDice(PlainCrossEntropy):
+    """The ordinary cross-entropy plus one minus the mean soft Dice of the classes but background.
+
+    The soft Dice of a class is (2 sum p_c [y = c] + 1) / (sum p_c + sum [y = c] + 1), the sums over all pixels of the
+    batch that count: pooled, since many images have no muscle.
+    """
+
+    def pooled(self, log_p: Tensor, is_class: Tensor, counts: Tensor | None) -> Tensor:
+        """See `PixelLoss.pooled`."""
+        p, y = log_p[:, 1:].exp(), is_class[:, 1:].to(log_p.dtype)
+        if counts is not None:
+            p, y = p * counts.unsqueeze(1), y * counts.unsqueeze(1)
+        axes = [0, *range(2, p.ndim)]
+        dice = (2 * (p * y).sum(axes) + 1) / (p.sum(axes) + y.sum(axes) + 1)
+        return super().pooled(log_p, is_class, counts) + 1 - dice.mean()
 
 
 def log_complement(log_p: Tensor) -> Tensor:

@@ -116,6 +116,21 @@ def load_model(path: Path) -> Model:
         ) from error
 
 
+def checkpoint_of(
+    weights: Mapping[str, torch.Tensor], *, trainer: str, mirroring: tuple[int, ...] | None, configuration: str = "2d"
+) -> dict[str, Any]:
+    """What nnU-Net's predictor, its -pretrained_weights and `load_model` read of a checkpoint, and nothing else.
+
+    `mirroring`: image axes of test-time mirroring, None for none.
+    """
+    return {
+        "network_weights": dict(weights),
+        "trainer_name": trainer,
+        "init_args": {"configuration": configuration, "fold": 0},
+        "inference_allowed_mirroring_axes": mirroring,
+    }
+
+
 def _build(
     name: str, plans: Mapping[str, Any], dataset: Mapping[str, Any], checkpoint: Mapping[str, Any], digest: str
 ) -> Model:
@@ -129,7 +144,7 @@ def _build(
     strides = np.prod(settings["architecture"]["arch_kwargs"]["strides"], axis=0)
     # Without memory: the weights come from the checkpoint, and drawing others first takes longer than loading them.
     with torch.device("meta"):
-        network = _network(name, settings["architecture"])
+        network = build_network(name, settings["architecture"])
     weights = {key.removeprefix("module."): value for key, value in checkpoint["network_weights"].items()}
     try:
         network.load_state_dict(weights, assign=True)
@@ -177,7 +192,8 @@ def _configuration(plans: Mapping[str, Any], name: str) -> dict[str, Any]:
     return settings
 
 
-def _network(name: str, architecture: Mapping[str, Any]) -> nn.Module:
+def build_network(name: str, architecture: Mapping[str, Any]) -> nn.Module:
+    """The untrained network that the plans of the model `name` describe. Raises ModelError for a class of another's."""
     kwargs = dict(architecture["arch_kwargs"])
     for key in architecture["_kw_requires_import"]:
         if kwargs[key] is not None:

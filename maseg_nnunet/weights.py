@@ -28,17 +28,17 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 
+from maseg_nnunet.dataset_json import dataset_json
 from maseg_nnunet.errors import ModelError, OutputError
 from maseg_nnunet.files import atomic, write_json
 from maseg_nnunet.labels import LABELS
-from maseg_nnunet.model_folder import CHECKPOINT, DATASET, MAX_CHECKPOINT_BYTES, PLANS
+from maseg_nnunet.model_folder import CHECKPOINT, DATASET, MAX_CHECKPOINT_BYTES, PLANS, checkpoint_of
 from maseg_nnunet.network import PublishedUNet, UNet
 from maseg_nnunet.paths import FINGERPRINT
 from maseg_nnunet.planning import fill, load_template
@@ -76,7 +76,8 @@ def import_weights(checkpoint: Path, output: Path) -> Path:
     template["architecture"]["arch_kwargs"]["strides"] = [[1, 1]] + [[2, 2]] * (len(features) - 1)
     dataset = _dataset()
     with atomic(output / "fold_0" / CHECKPOINT) as temporary:
-        torch.save(_checkpoint(weights), temporary)
+        # The published model is applied without test-time mirroring.
+        torch.save(checkpoint_of(weights, trainer="nnUNetTrainer", mirroring=None), temporary)
     write_json(output / FINGERPRINT, _FINGERPRINT)
     write_json(output / DATASET, dataset)
     # Last: a folder without plans is no model.
@@ -166,32 +167,12 @@ def _features(weights: Mapping[str, Tensor]) -> list[int]:
     return [int(weights[f"encoder.{stage}.0.weight"].shape[0]) for stage in range(stages)]
 
 
-def _checkpoint(weights: dict[str, Tensor]) -> dict[str, Any]:
-    """What nnU-Net's predictor, its -pretrained_weights and `maseg predict` read of a checkpoint."""
-    return {
-        "network_weights": weights,
-        "trainer_name": "nnUNetTrainer",
-        "init_args": {"configuration": "2d", "fold": 0},
-        # The published model is applied without test-time mirroring.
-        "inference_allowed_mirroring_axes": None,
-    }
-
-
 def _dataset() -> dict[str, Any]:
-    return {
-        "channel_names": {"0": "noNorm"},
-        "labels": LABELS,
-        "numTraining": 3116,
-        "file_ending": ".nii.gz",
-        "overwrite_image_reader_writer": "SimpleITKIO",
-        "name": NAME,
-        "description": "Published model for breast and pectoral muscle segmentation of mammograms, imported",
-        "reference": "Verboom et al., J. Med. Imaging 11(1) 014001 (2024), doi:10.1117/1.JMI.11.1.014001",
-        "licence": "MIT, Copyright (c) 2024 Radboudumc",
-        "maseg": {
-            "version": metadata.version("maseg-nnunet"),
-            "target_spacing": 0.4,
-            "inversion": False,
-            "scaling": "min-max",
-        },
-    }
+    return dataset_json(
+        3116,
+        name=NAME,
+        description="Published model for breast and pectoral muscle segmentation of mammograms, imported",
+        reference="Verboom et al., J. Med. Imaging 11(1) 014001 (2024), doi:10.1117/1.JMI.11.1.014001",
+        licence="MIT, Copyright (c) 2024 Radboudumc",
+        settings={"target_spacing": 0.4, "inversion": False, "scaling": "min-max"},
+    )

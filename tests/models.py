@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from maseg_nnunet.dataset_json import dataset_json
 from maseg_nnunet.files import write_json
-from maseg_nnunet.labels import LABELS
+from maseg_nnunet.model_folder import checkpoint_of
 from maseg_nnunet.network import UNet
 from maseg_nnunet.planning import fill
 
@@ -41,6 +43,31 @@ def threshold_network(breast: float, muscle: float) -> UNet:
     return network.eval()
 
 
+def plain_unet(features: Sequence[int]) -> dict[str, Any]:
+    """The architecture, as plans have it, of nnU-Net's plain U-Net with one convolution a stage and these features."""
+    stages = len(features)
+    return {
+        "network_class_name": "maseg_nnunet.network.PlainConvUNet",
+        "arch_kwargs": {
+            "n_stages": stages,
+            "features_per_stage": list(features),
+            "conv_op": "torch.nn.modules.conv.Conv2d",
+            "kernel_sizes": [[3, 3]] * stages,
+            "strides": [[1, 1]] + [[2, 2]] * (stages - 1),
+            "n_conv_per_stage": [1] * stages,
+            "n_conv_per_stage_decoder": [1] * (stages - 1),
+            "conv_bias": True,
+            "norm_op": "torch.nn.modules.batchnorm.BatchNorm2d",
+            "norm_op_kwargs": {"eps": 1e-05, "affine": True},
+            "dropout_op": None,
+            "dropout_op_kwargs": None,
+            "nonlin": "torch.nn.LeakyReLU",
+            "nonlin_kwargs": {"inplace": True},
+        },
+        "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
+    }
+
+
 def write_model(
     folder: Path,
     network: torch.nn.Module | None = None,
@@ -53,14 +80,7 @@ def write_model(
 ) -> Path:
     """Write an nnU-Net model folder; by default of the threshold network at 0.3 and 0.7."""
     network = threshold_network(0.3, 0.7) if network is None else network
-    dataset = {
-        "channel_names": {"0": "noNorm"},
-        "labels": LABELS,
-        "numTraining": 1,
-        "file_ending": ".nii.gz",
-        "overwrite_image_reader_writer": "SimpleITKIO",
-        "maseg": {"target_spacing": 0.4, **(maseg or {})},
-    }
+    dataset = dataset_json(1, settings={"target_spacing": 0.4, **(maseg or {})})
     template = {
         "spacing": [spacing, spacing],
         "patch_size": list(patch),
@@ -72,14 +92,10 @@ def write_model(
             "_kw_requires_import": [],
         },
     }
-    checkpoint = {
-        "network_weights": network.state_dict(),
-        "trainer_name": trainer,
-        "init_args": {"configuration": "2d", "fold": 0},
-        "inference_allowed_mirroring_axes": (1,),
-    }
     (folder / "fold_0").mkdir(parents=True)
-    torch.save(checkpoint, folder / "fold_0" / "checkpoint_final.pth")
+    torch.save(
+        checkpoint_of(network.state_dict(), trainer=trainer, mirroring=(1,)), folder / "fold_0" / "checkpoint_final.pth"
+    )
     write_json(folder / "dataset.json", dataset)
     write_json(folder / "dataset_fingerprint.json", FINGERPRINT)
     write_json(folder / "plans.json", fill(template, "threshold", "Dataset500_Maseg", dataset, FINGERPRINT))

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maseg_nnunet.losses import PixelLoss, PlainCrossEntropy, WeightedCrossEntropy, WeightedFocal
+from maseg_nnunet.losses import CrossEntropyAndDice, PixelLoss, PlainCrossEntropy, WeightedCrossEntropy, WeightedFocal
 
 ALPHA = (1.0, 1.0, 2.0)
 
@@ -14,6 +14,7 @@ ALPHA = (1.0, 1.0, 2.0)
 def reference(kind: str, logits: np.ndarray, target: np.ndarray, alpha: tuple[float, ...], gamma: float) -> float:
     """Eq. 1 to 3 written down pixel by pixel in float64, with probabilities and without log-sum-exp."""
     total, pixels = 0.0, 0
+    overlap, sizes = np.zeros(len(alpha)), np.zeros(len(alpha))
     for n, r, c in np.ndindex(target.shape):
         z = logits[n, :, r, c].astype(np.longdouble)
         e = np.exp(z - z.max())
@@ -23,20 +24,24 @@ def reference(kind: str, logits: np.ndarray, target: np.ndarray, alpha: tuple[fl
             here = target[n, r, c] == k
             p_t = p[k] if here else e[np.arange(len(e)) != k].sum() / e.sum()
             one_minus = 1 - p_t if here else p[k]
-            if kind == "plain":
+            overlap[k] += p[k] * here
+            sizes[k] += p[k] + here
+            if kind in ("plain", "dice"):
                 total -= float(weight * np.log(p_t)) if here else 0.0
             else:
                 total -= float(weight * (one_minus**gamma if kind == "focal" else 1) * np.log(p_t))
-    return total / pixels
+    missing = 1 - float(np.mean((2 * overlap[1:] + 1) / (sizes[1:] + 1))) if kind == "dice" else 0.0
+    return total / pixels + missing
 
 
 def make(kind: str, gamma: float = 2.0, **options: object) -> PixelLoss:
     if kind == "focal":
         return WeightedFocal(ALPHA, gamma, **options)  # type: ignore[arg-type]
-    return {"weighted": WeightedCrossEntropy, "plain": PlainCrossEntropy}[kind](ALPHA, **options)  # type: ignore[arg-type]
+    losses = {"weighted": WeightedCrossEntropy, "plain": PlainCrossEntropy, "dice": CrossEntropyAndDice}
+    return losses[kind](ALPHA, **options)  # type: ignore[arg-type]
 
 
-KINDS = pytest.mark.parametrize("kind", ["weighted", "focal", "plain"])
+KINDS = pytest.mark.parametrize("kind", ["weighted", "focal", "plain", "dice"])
 
 
 @KINDS

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -115,24 +117,17 @@ def _load(path: Path, max_bytes: float, *, pixels: bool) -> tuple[FileDataset, i
     A deflated file goes on at 0: what follows is not to be had without the beginning.
     """
     silence_pydicom()
-    try:
-        with path.open("rb") as file:
-            start = file.read(_START)
-            size = os.fstat(file.fileno()).st_size
-            if not is_dicom(start):
-                raise RefusedError(Reason.NOT_DICOM, "it has neither a DICOM preamble nor a data set's first element")
-            deflated = _DEFLATED in start and _check_deflated(file, start, max_bytes)
-            if pixels and size > max_bytes:
-                raise RefusedError(Reason.TOO_LARGE, f"the file has more than {max_bytes / 1e6:.0f} MB")
-            file.seek(0)
-            dataset = pydicom.dcmread(file, force=True, stop_before_pixels=not pixels)
-            end = 0 if deflated else file.tell()
-    except RefusedError:
-        raise
-    except OSError as error:
-        raise RefusedError(Reason.UNREADABLE, f"the file can't be read: {error.strerror}") from error
-    except Exception:  # pydicom raises many kinds on a broken file, RecursionError among them
-        raise RefusedError(Reason.UNREADABLE, "the DICOM data set can't be parsed: the file is damaged") from None
+    with _opened(path) as file:
+        start = file.read(_START)
+        if not is_dicom(start):
+            raise RefusedError(Reason.NOT_DICOM, "it has neither a DICOM preamble nor a data set's first element")
+        deflated = _DEFLATED in start and _check_deflated(file, start, max_bytes)
+        if pixels:
+            _check_size(file, max_bytes)
+        file.seek(0)
+        dataset = pydicom.dcmread(file, force=True, stop_before_pixels=not pixels)
+        end = 0 if deflated else file.tell()
+        size = os.fstat(file.fileno()).st_size
     if not dataset:
         raise RefusedError(Reason.NOT_DICOM, "no DICOM element could be read")
     return dataset, end if end < size else None
@@ -142,20 +137,31 @@ def _read_on(dataset: FileDataset, path: Path, max_bytes: float, offset: int) ->
     """`dataset` with the elements from the byte `offset` on: parsing a long header twice takes as long as decoding."""
     if not offset:
         return load(path, max_bytes)
-    encoding = dataset.original_encoding
+    implicit, little_endian = dataset.original_encoding
+    with _opened(path) as file:
+        _check_size(file, max_bytes)
+        file.seek(offset)
+        dataset.update(read_dataset(file, bool(implicit), bool(little_endian)))
+    return dataset
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """The file, open; whatever goes wrong while it is read is a refusal."""
     try:
         with path.open("rb") as file:
-            if os.fstat(file.fileno()).st_size > max_bytes:
-                raise RefusedError(Reason.TOO_LARGE, f"the file has more than {max_bytes / 1e6:.0f} MB")
-            file.seek(offset)
-            dataset.update(read_dataset(file, bool(encoding[0]), bool(encoding[1])))
+            yield file
     except RefusedError:
         raise
     except OSError as error:
         raise RefusedError(Reason.UNREADABLE, f"the file can't be read: {error.strerror}") from error
-    except Exception:
+    except Exception:  # pydicom raises many kinds on a broken file, RecursionError among them
         raise RefusedError(Reason.UNREADABLE, "the DICOM data set can't be parsed: the file is damaged") from None
-    return dataset
+
+
+def _check_size(file: BinaryIO, max_bytes: float) -> None:
+    if os.fstat(file.fileno()).st_size > max_bytes:
+        raise RefusedError(Reason.TOO_LARGE, f"the file has more than {max_bytes / 1e6:.0f} MB")
 
 
 def _check_deflated(file: BinaryIO, start: bytes, max_bytes: float) -> bool:

@@ -24,7 +24,7 @@ from maseg_nnunet.inference import Segmenter
 from maseg_nnunet.labels import Label
 from maseg_nnunet.mammogram import Intent, Mammogram, Side, View
 from maseg_nnunet.manifest import read_manifest
-from maseg_nnunet.model_folder import _network
+from maseg_nnunet.model_folder import build_network
 from maseg_nnunet.phantom import make_phantom
 from maseg_nnunet.phantom_dicom import write_exam
 from maseg_nnunet.pipeline import predict
@@ -33,7 +33,7 @@ from maseg_nnunet.readers.masks import read_mask
 from maseg_nnunet.steps import Settings
 from maseg_nnunet.voi import CaseLuts, Function, LookUpTable
 from tests.commands import Run
-from tests.models import write_model
+from tests.models import plain_unet, write_model
 from tests.trainers.tiny import command, full_environment
 
 Mask = npt.NDArray[np.uint8]
@@ -43,26 +43,7 @@ LARGE_MUSCLE_CM2 = 10
 
 BATCHES = 200
 
-LITE: dict[str, Any] = {
-    "network_class_name": "maseg_nnunet.network.PlainConvUNet",
-    "arch_kwargs": {
-        "n_stages": 5,
-        "features_per_stage": [8, 16, 32, 48, 64],
-        "conv_op": "torch.nn.modules.conv.Conv2d",
-        "kernel_sizes": [[3, 3]] * 5,
-        "strides": [[1, 1]] + [[2, 2]] * 4,
-        "n_conv_per_stage": [1] * 5,
-        "n_conv_per_stage_decoder": [1] * 4,
-        "conv_bias": True,
-        "norm_op": "torch.nn.modules.batchnorm.BatchNorm2d",
-        "norm_op_kwargs": {"eps": 1e-05, "affine": True},
-        "dropout_op": None,
-        "dropout_op_kwargs": None,
-        "nonlin": "torch.nn.LeakyReLU",
-        "nonlin_kwargs": {"inplace": True},
-    },
-    "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
-}
+LITE = plain_unet([8, 16, 32, 48, 64])
 PAPER: dict[str, Any] = {
     "network_class_name": "maseg_nnunet.network.UNet",
     "arch_kwargs": {"features_per_stage": [8, 16, 32, 48, 64], "strides": [[1, 1]] + [[2, 2]] * 4, "dropout": 0.0},
@@ -77,7 +58,7 @@ def trained(architecture: dict[str, Any], spacing: float, patch: tuple[int, int]
     """
     torch.manual_seed(0)
     generator = np.random.default_rng(0)
-    network = channels_last(_network("test", architecture), torch.device("cpu")).train()
+    network = channels_last(build_network("test", architecture), torch.device("cpu")).train()
     rows, columns = round(236 / spacing), round(177 / spacing)
     images, masks = [], []
     for seed in range(100, 103):

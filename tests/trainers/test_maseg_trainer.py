@@ -14,7 +14,7 @@ from maseg_nnunet.trainers.maseg_trainer import BEST, FINAL, LATEST, MasegTraine
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 
 from maseg_nnunet.errors import DatasetError
-from maseg_nnunet.losses import PlainCrossEntropy, WeightedCrossEntropy, WeightedFocal
+from maseg_nnunet.losses import CrossEntropyAndDice, PlainCrossEntropy, WeightedCrossEntropy, WeightedFocal
 from maseg_nnunet.paths import SPLITS, VOI_LUTS
 from maseg_nnunet.precision import cpu_has_bf16
 from tests.trainers import tiny
@@ -285,8 +285,11 @@ VARIANTS = {
     "MasegTrainerPlainCE": (PlainCrossEntropy, (1, 1, 2)),
     "MasegTrainerNoiseRange": (WeightedCrossEntropy, (1, 1, 2)),
     "MasegTrainerNoEarlyStopping": (WeightedCrossEntropy, (1, 1, 2)),
-    "MasegTrainerDemo": (WeightedCrossEntropy, (1, 1, 2)),
+    "MasegTrainerVaried": (CrossEntropyAndDice, (1, 1, 2)),
+    "MasegTrainerDemo": (PlainCrossEntropy, (1, 1, 2)),
 }
+NOISE_RANGE = ("MasegTrainerNoiseRange", "MasegTrainerVaried")
+EPOCHS = {"MasegTrainerDemo": 10, "MasegTrainerVaried": 45}
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -296,5 +299,5 @@ def test_nnunet_finds_every_variant(name: str, tiny_base: Path) -> None:
     loss = trainer.make_loss()
     assert type(loss) is kind and loss.alpha.tolist() == list(alpha)
     assert trainer.patience == (None if name == "MasegTrainerNoEarlyStopping" else 10)
-    assert trainer.recipe.noise == ((0.0, 0.05) if name == "MasegTrainerNoiseRange" else (0.05, 0.05))
-    assert trainer.num_epochs == (10 if name == "MasegTrainerDemo" else 200)
+    assert trainer.recipe.noise == ((0.0, 0.05) if name in NOISE_RANGE else (0.05, 0.05))
+    assert trainer.num_epochs == EPOCHS.get(name, 200)

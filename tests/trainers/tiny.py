@@ -12,12 +12,13 @@ from typing import Any, Final
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
-from maseg_nnunet.labels import LABELS
+from maseg_nnunet.dataset_json import dataset_json
 from maseg_nnunet.mammogram import Side, View
 from maseg_nnunet.manifest import MANIFEST, ManifestRow, write_manifest
 from maseg_nnunet.paths import DATASET_JSON, FINGERPRINT, SPLITS, VOI_LUTS, trainers_folder
 from maseg_nnunet.phantom import make_phantom
 from maseg_nnunet.voi import CaseLuts, Function, LookUpTable
+from tests.models import plain_unet
 
 NUMBER: Final = "999"
 DATASET: Final = f"Dataset{NUMBER}_Tiny"
@@ -60,13 +61,7 @@ def make(base: Path, women: int = 6) -> None:
     (raw / SPLITS).write_text(json.dumps([splits]))
     (raw / VOI_LUTS).write_text(json.dumps({row.case: LUTS.to_json() for row in rows}))
     write_manifest(raw / MANIFEST, rows)
-    dataset = {
-        "channel_names": {"0": "noNorm"},
-        "labels": LABELS,
-        "numTraining": len(rows),
-        "file_ending": ".nii.gz",
-        "overwrite_image_reader_writer": "SimpleITKIO",
-    }
+    dataset = dataset_json(len(rows))
     (raw / DATASET_JSON).write_text(json.dumps(dataset))
     _preprocess(raw, base / "nnUNet_preprocessed" / DATASET, dataset, [row.case for row in rows])
     (base / "nnUNet_results").mkdir()
@@ -74,26 +69,6 @@ def make(base: Path, women: int = 6) -> None:
 
 def plans() -> dict[str, Any]:
     """A network of some thousand weights on patches of 96 x 80."""
-    architecture = {
-        "network_class_name": "maseg_nnunet.network.PlainConvUNet",
-        "arch_kwargs": {
-            "n_stages": 3,
-            "features_per_stage": [4, 8, 16],
-            "conv_op": "torch.nn.modules.conv.Conv2d",
-            "kernel_sizes": [[3, 3]] * 3,
-            "strides": [[1, 1], [2, 2], [2, 2]],
-            "n_conv_per_stage": [1] * 3,
-            "n_conv_per_stage_decoder": [1] * 2,
-            "conv_bias": True,
-            "norm_op": "torch.nn.modules.batchnorm.BatchNorm2d",
-            "norm_op_kwargs": {"eps": 1e-5, "affine": True},
-            "dropout_op": None,
-            "dropout_op_kwargs": None,
-            "nonlin": "torch.nn.LeakyReLU",
-            "nonlin_kwargs": {"inplace": True},
-        },
-        "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
-    }
     linear = {"is_seg": False, "order": 1, "order_z": 0, "force_separate_z": None}
     configuration = {
         "data_identifier": f"{PLANS}_2d",
@@ -108,7 +83,7 @@ def plans() -> dict[str, Any]:
         "resampling_fn_data_kwargs": linear,
         "resampling_fn_seg_kwargs": linear | {"is_seg": True},
         "resampling_fn_probabilities_kwargs": linear,
-        "architecture": architecture,
+        "architecture": plain_unet([4, 8, 16]),
         "batch_dice": True,
     }
     return {

@@ -1,0 +1,125 @@
+"""Training patches for data of few sources: contrasts of makers that are not there, and what lies beside a breast.
+
+The paper's eight data sets bring their makers' look-up tables and backgrounds with them. Public images carry one window
+over their full range; a network trained on them alone takes their contrast and their black background for granted.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset
+
+from maseg_nnunet.artefacts import fog_background, paste_label, paste_tape, paste_text
+from maseg_nnunet.labels import Label
+from maseg_nnunet.loading import Patch, TrainingPatches
+from maseg_nnunet.lut_augmentation import luts_of
+from maseg_nnunet.voi import FULL_RANGE, CaseLuts, Function, LookUpTable, apply_lut
+
+Image = npt.NDArray[np.float32]
+
+SMALL_MUSCLE: Final = 0.01
+"""A muscle that covers less of the image than this (some 7 cm2) is small: narrow in MLO, nearly all of CC."""
+
+SMALL_MUSCLE_WEIGHT: Final = 3.0
+"""How much more often an image with a small muscle is drawn than another."""
+
+RAW_LIKE: Final = 0.12
+"""Share of the patches that are made to look unprocessed."""
+
+ARTEFACTS: Final = 0.35
+"""Share of the patches with something pasted beside the breast."""
+
+
+class VariedPatches(TrainingPatches):
+    """`TrainingPatches` with synthetic windows, sigmoids, raw-like images, labels, tape and fog.
+
+    Images whose header has look-up tables keep to those. Images with a small muscle are drawn more often.
+    """
+
+    def __init__(self, data: nnUNetBaseDataset, *arguments: Any, **options: Any) -> None:
+        super().__init__(data, *arguments, **options)
+        weights = np.array([SMALL_MUSCLE_WEIGHT if has_small_muscle(data, case) else 1.0 for case in data.identifiers])
+        self.sampling_probabilities = weights / weights.sum()
+
+    def gray(self, case: str, units: npt.NDArray[np.float32]) -> Image:
+        """VOI units to gray in [0, 1], of as many contrasts as there are makers, at times as in a raw image."""
+        image = super().gray(case, units)
+        if has_full_range_only(luts_of(case, self.voi_luts)):
+            image = display_by_chance(image, self.rng)
+        return raw_like(image, self.rng) if self.rng.random() < RAW_LIKE else image
+
+    def finish(self, image: Image, labels: npt.NDArray[np.uint8]) -> Patch:
+        """Artefacts beside the breast, then gamma and noise."""
+        if self.rng.random() < ARTEFACTS:
+            image = paste_beside(image, labels != Label.BACKGROUND, self.rng)
+        return super().finish(image, labels)
+
+
+def has_small_muscle(data: nnUNetBaseDataset, case: str) -> bool:
+    """Whether the preprocessed `case` has a muscle, and one that covers less than `SMALL_MUSCLE` of it."""
+    image, _, _, properties = data.load_case(case)
+    # nnU-Net notes up to ten thousand pixels of a class: all of them, where they are so few.
+    pixels = len(properties["class_locations"].get(int(Label.PECTORAL_MUSCLE), ()))
+    return bool(0 < pixels < SMALL_MUSCLE * image.shape[-2] * image.shape[-1])
+
+
+def has_full_range_only(luts: CaseLuts) -> bool:
+    """Whether all that is known of an image's contrast is its own range."""
+    return len(luts.luts) == 1 and luts.luts[0].explanation in ("", FULL_RANGE)
+
+
+def display_by_chance(image: Image, rng: np.random.Generator) -> Image:
+    """`image`, float32 in [0, 1], as it is (2 of 5), by a window (2 of 5), or by a sigmoid (1 of 5), as in headers.
+
+    Windows begin within a tenth of black, so that the skin is seen, and end between 0.65 and 1.3.
+    """
+    kind = rng.random()
+    if kind < 0.4:
+        return image
+    if kind < 0.8:
+        low, high = rng.uniform(-0.15, 0.1), rng.uniform(0.65, 1.3)
+        lut = LookUpTable("", Function.LINEAR_EXACT, center=(low + high) / 2, width=high - low)
+    else:
+        lut = LookUpTable("", Function.SIGMOID, center=rng.uniform(0.35, 0.65), width=rng.uniform(0.5, 1.2))
+    return apply_lut(lut, image).astype(np.float32)
+
+
+def raw_like(image: Image, rng: np.random.Generator) -> Image:
+    """`image` in [0, 1] as a detector might have seen it: exp(-k gray), bright where nothing absorbs, scaled to [0, 1].
+
+    Half of them are turned over, as MONOCHROME1 raw images are on reading; k, 1 to 4, is the breast's contrast.
+    """
+    k = rng.uniform(1, 4)
+    # Clipped: by rounding it may fall below 0, of which gamma would make no number.
+    dose: Image = np.clip((np.exp(-k * image) - np.exp(-k)) / (1 - np.exp(-k)), 0, 1).astype(np.float32)
+    return dose if rng.random() < 0.5 else 1 - dose
+
+
+def paste_beside(image: Image, keep: npt.NDArray[np.bool_], rng: np.random.Generator) -> Image:
+    """One to three of text, sticker, tape and fog where `keep` is false; all of the patch's shape.
+
+    Letters are 2 to 6 % of the patch's rows high, tape is up to 8 % of its columns wide.
+    """
+    free = np.flatnonzero(~keep)
+    if free.size == 0:
+        return image
+    rows, columns = image.shape
+    for _ in range(rng.integers(1, 4)):
+        corner = divmod(int(rng.choice(free)), columns)
+        text = "".join(rng.choice(list("ABCDEFGHLMNORSTUX0123456789 "), rng.integers(1, 9)))
+        height = float(rng.uniform(0.02, 0.06) * rows)
+        kind = rng.random()
+        if kind < 0.35:
+            image = paste_text(image, text, corner, height=height, gray=float(rng.uniform(0.4, 1)), keep=keep)
+        elif kind < 0.7:
+            angle = float(rng.choice([0, 90, -90, 180])) + float(rng.uniform(-8, 8))
+            image = paste_label(image, text, corner, height=height, angle=angle, keep=keep)
+        elif kind < 0.85:
+            at_left, width = bool(rng.random() < 0.5), float(rng.uniform(0.01, 0.08) * columns)
+            image = paste_tape(image, at_left=at_left, width=width, rng=rng, keep=keep)
+        else:
+            image = fog_background(image, keep, strength=float(rng.uniform(0.03, 0.2)), rng=rng)
+    return image

@@ -1,0 +1,107 @@
+"""The contrasts and artefacts that training on few sources needs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from maseg_nnunet.augmentation import Recipe
+from maseg_nnunet.labels import Label
+from maseg_nnunet.varied_patches import (
+    SMALL_MUSCLE_WEIGHT,
+    VariedPatches,
+    display_by_chance,
+    has_full_range_only,
+    paste_beside,
+    raw_like,
+)
+from maseg_nnunet.voi import CaseLuts, Function, LookUpTable, full_range
+from tests.test_loading import PATCH, STILL, Cases
+
+RAMP = np.linspace(0, 1, 256, dtype=np.float32)[None]
+FULL = CaseLuts(False, 0, (full_range(0, 255),))
+HEADER = CaseLuts(False, 0, (LookUpTable("NORMAL", Function.LINEAR_EXACT, center=100.0, width=200.0),))
+
+
+def varied(cases: Any, recipe: Recipe = STILL, **options: Any) -> VariedPatches:
+    defaults: dict[str, Any] = {"batch_size": 4, "voi_luts": {}, "muscle_share": 0.0, "scales": None}
+    return VariedPatches(cases, patch=PATCH, recipe=recipe, **(defaults | options))
+
+
+def test_contrast_rises_stays_in_range_and_keeps_the_skin() -> None:
+    rng = np.random.default_rng(0)
+    curves = [display_by_chance(RAMP, rng)[0] for _ in range(400)]
+    for curve in curves:
+        assert curve.dtype == np.float32
+        assert curve.min() >= 0 and curve.max() <= 1
+        assert (np.diff(curve) >= 0).all()
+        assert curve[int(0.12 * 255)] > 0  # what is darker than a tenth may become black, nothing brighter
+    as_it_is = np.mean([np.array_equal(curve, RAMP[0]) for curve in curves])
+    assert as_it_is == pytest.approx(0.4, abs=0.1)
+
+
+def test_a_raw_like_image_is_an_exponential_of_the_gray_both_ways_up() -> None:
+    rng = np.random.default_rng(1)
+    rising = 0
+    for _ in range(200):
+        curve = raw_like(RAMP, rng)[0].astype(np.float64)
+        assert curve.min() >= 0 and curve.max() <= 1
+        rising += curve[-1] > curve[0]
+        dose = 1 - curve if curve[-1] > curve[0] else curve
+        k = 4 * np.log((dose[0] - dose[51]) / (dose[51] - dose[102])) * 1.25  # grays 0, 0.2 and 0.4
+        assert 0.99 <= k <= 4.01
+        assert dose == pytest.approx((np.exp(-k * RAMP[0]) - np.exp(-k)) / (1 - np.exp(-k)), abs=2e-4)
+    assert 70 < rising < 130
+
+
+def test_nothing_is_pasted_onto_the_breast_and_something_beside_it() -> None:
+    rng = np.random.default_rng(2)
+    keep = np.zeros((160, 128), dtype=bool)
+    keep[20:140, :70] = True
+    image = np.where(keep, 0.4, 0).astype(np.float32)
+    changed = 0
+    for _ in range(60):
+        pasted = paste_beside(image, keep, rng)
+        assert pasted.shape == image.shape and pasted.dtype == np.float32
+        assert pasted.min() >= 0 and pasted.max() <= 1
+        assert np.array_equal(pasted[keep], image[keep])  # fog is darker than this breast
+        changed += not np.array_equal(pasted[~keep], image[~keep])
+    assert changed > 50
+    whole = np.ones_like(keep)
+    assert np.array_equal(paste_beside(image, whole, rng), image)
+
+
+def test_only_an_image_without_look_up_tables_gets_others() -> None:
+    assert has_full_range_only(FULL)
+    assert not has_full_range_only(HEADER)
+    assert not has_full_range_only(CaseLuts(False, 0, FULL.luts * 2))
+    loader = varied(Cases(["a", "b"]), voi_luts={"a": FULL, "b": HEADER})
+    kinds = {case: {loader.gray(case, RAMP).tobytes() for _ in range(150)} for case in "ab"}
+    usual = [gray for gray in kinds["b"] if np.diff(np.frombuffer(gray, np.float32)).min() >= 0]
+    assert RAMP.tobytes() in kinds["a"]
+    assert len(kinds["a"]) > 60
+    # The header's one window, and raw-like versions, some of which rise too.
+    assert len(usual) < 20
+
+
+def test_images_with_a_small_muscle_are_drawn_more_often() -> None:
+    class Some(Cases):
+        def load_case(self, name: str) -> tuple[Any, Any, None, dict[str, Any]]:
+            image, labels, _, _ = super().load_case(name)
+            pixels = {"none": 0, "small": 40, "large": 900}[name]
+            return image, labels, None, {"class_locations": {int(Label.PECTORAL_MUSCLE): np.ones((pixels, 4), int)}}
+
+    loader = varied(Some(["none", "small", "large"]))
+    assert loader.indices == ["large", "none", "small"]
+    weights = np.array([1, 1, SMALL_MUSCLE_WEIGHT])
+    assert loader.sampling_probabilities == pytest.approx(weights / weights.sum())
+
+
+def test_batches_are_gray_and_finite_whatever_is_drawn() -> None:
+    loader = varied(Cases(["a", "b"]), Recipe(), voi_luts={"a": FULL})
+    for _ in range(60):
+        data = next(loader)["data"]
+        assert np.isfinite(data.numpy()).all()
+        assert data.min() >= 0 and data.max() <= 1

@@ -74,6 +74,17 @@ class Model:
     digest: str
 
 
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """What the files of a model folder hold; `digest` is the checkpoint's SHA-256."""
+
+    name: str
+    plans: dict[str, Any]
+    dataset: dict[str, Any]
+    checkpoint: dict[str, Any]
+    digest: str
+
+
 def find_model(path: Path | None = None) -> Path:
     """`path`, else the model in the package, else the one that $MASEG_MODEL names.
 
@@ -104,15 +115,24 @@ def load_model(path: Path) -> Model:
 
     Raises ModelError where it is missing, incomplete, damaged, made for another task, or holds more than weights.
     """
+    return build_model(read_parts(path))
+
+
+def read_parts(path: Path) -> Parts:
+    """The files of the model folder or ZIP at `path`, read and no more. Raises ModelError as `load_model`."""
     name, folder = _open(path)
     plans, dataset = _json(folder, name, PLANS), _json(folder, name, DATASET)
     data = _checkpoint(folder, name)
-    checkpoint = _weights(name, data)
+    return Parts(name, plans, dataset, _weights(name, data), hashlib.sha256(data).hexdigest())
+
+
+def build_model(parts: Parts) -> Model:
+    """The model that the files make. Raises ModelError where they make none of ours."""
     try:
-        return _build(name, plans, dataset, checkpoint, hashlib.sha256(data).hexdigest())
+        return _build(parts.name, parts.plans, parts.dataset, parts.checkpoint, parts.digest)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, PlanError) as error:
         raise ModelError(
-            f"model {name}: {PLANS}, {DATASET} and {CHECKPOINT} do not make a model of nnU-Net 2 ({error!r})"
+            f"model {parts.name}: {PLANS}, {DATASET} and {CHECKPOINT} do not make a model of nnU-Net 2 ({error!r})"
         ) from error
 
 

@@ -20,6 +20,7 @@ SUBCOMMANDS: Final = (
     "predict",
     "export",
     "import-weights",
+    "package",
     "evaluate",
     "experiments",
     "serve",

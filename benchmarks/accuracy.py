@@ -1,0 +1,103 @@
+"""Scores of a model on the test women of converted data sets: the tables of the packaged model's card.
+
+    python benchmarks/accuracy.py MODEL -d 505 -d 506 -o accuracy
+
+The images are the converted ones (imagesTs of each data set in nnUNet_raw); the network, the way back to the grid and
+the cleaning are `maseg predict`'s. Each data set gets its masks and the report of `maseg evaluate`; what is printed is
+read from that report's cases.csv. Cases of quality `uncertain` stand in a row of their own, `exclude` counts for the
+breast alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import SimpleITK as sitk  # noqa: N813
+from rich.progress import track
+
+from maseg_nnunet.inference import Segmenter
+from maseg_nnunet.lut_augmentation import WITHOUT_HEADER
+from maseg_nnunet.mammogram import Intent, Mammogram
+from maseg_nnunet.manifest import ManifestRow, read_manifest
+from maseg_nnunet.paths import RAW, dataset_folder, nnunet_folder
+
+JUDGED = ("ok", "minor", "")
+HEAD = "| data set | view | quality | n | breast | muscle (n) | median | overall | missed | where none is |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path, help="model folder or ZIP")
+    parser.add_argument("-d", "--dataset", type=int, action="append", required=True, help="converted data set")
+    parser.add_argument("-o", "--output", type=Path, default=Path("accuracy"))
+    parser.add_argument("--split", default="test", help="test, val, or all for every woman, as for a set left out")
+    parser.add_argument("--tta", action="store_true", help="average with the mirrored image")
+    parser.add_argument("--no-keep-largest", action="store_true", help="masks as the network gives them")
+    options = parser.parse_args()
+    segmenter = Segmenter(options.model, tta=options.tta, keep_largest=not options.no_keep_largest)
+    splits = ("train", "val", "test") if options.split == "all" else (options.split,)
+    print(HEAD + "\n" + "| --- " * HEAD[1:].count("|") + "|")
+    for number in options.dataset:
+        folder = dataset_folder(nnunet_folder(RAW), number)
+        rows = [row for row in read_manifest(folder) if row.subset in splits]
+        masks, report = options.output / folder.name, options.output / f"{folder.name}_report"
+        masks.mkdir(parents=True, exist_ok=True)
+        for row in track(rows, description=folder.name, disable=not sys.stderr.isatty()):
+            segment(segmenter, folder, row, masks)
+        command = [str(Path(sys.executable).with_name("maseg")), "evaluate", "-d", str(number), "-p", str(masks)]
+        chosen = [word for split in splits for word in ("--split", split)]
+        subprocess.run([*command, "-o", str(report), "--no-pictures", *chosen], check=True, stdout=subprocess.DEVNULL)
+        print("\n".join(table(pd.read_csv(report / "cases.csv", keep_default_na=False, na_values=[""]))))
+
+
+def segment(segmenter: Segmenter, folder: Path, row: ManifestRow, masks: Path) -> None:
+    """Write the mask of one converted image, on its grid."""
+    place = "imagesTs" if row.subset == "test" else "imagesTr"
+    image = sitk.ReadImage(str(folder / place / f"{row.case}_0000.nii.gz"))
+    column, line = image.GetSpacing()
+    # VOI units are a window from 0 to 1 themselves, polarity included.
+    mammogram = Mammogram(Path(), sitk.GetArrayFromImage(image), (line, column), "", WITHOUT_HEADER, Intent(row.intent))
+    mask = sitk.GetImageFromArray(segmenter.predict(mammogram))
+    mask.CopyInformation(image)
+    sitk.WriteImage(mask, str(masks / f"{row.case}.nii.gz"), useCompression=True)
+
+
+def table(cases: pd.DataFrame) -> list[str]:
+    """Rows of the card, one a view and kind of quality."""
+    cases = cases.assign(quality=cases["quality"].fillna(""))
+    lines = []
+    for (dataset, view), group in cases.groupby(["dataset", "view"]):
+        for name, chosen in (
+            ("ok, minor", group[group["quality"].isin(JUDGED)]),
+            ("uncertain", group[group["quality"] == "uncertain"]),
+        ):
+            if not len(chosen):
+                continue
+            present = chosen[chosen["reference_pectoral_area"] > 0]
+            absent = chosen[chosen["reference_pectoral_area"] == 0]
+            muscles = present["dice_pectoral"].to_numpy(dtype=float)
+            muscle = (
+                f"{muscles.mean():.3f} ({muscles.size}) | {np.median(muscles):.3f}" if muscles.size else "- (0) | -"
+            )
+            missed = f"{int(as_bool(present['false_negative']).sum())} of {len(present)}"
+            extra = f"{int(as_bool(absent['large_false_positive']).sum())} of {len(absent)}"
+            breast, overall = chosen["dice_breast"].mean(), chosen["dice_overall"].mean()
+            lines.append(
+                f"| {dataset} | {view} | {name} | {len(chosen)} | {breast:.3f} | {muscle} | {overall:.3f} | {missed} "
+                f"| {extra} |"
+            )
+    return lines
+
+
+def as_bool(column: pd.Series) -> pd.Series:
+    """True and False as they stand in a CSV file that also has empty cells."""
+    return column.astype(str) == "True"
+
+
+if __name__ == "__main__":
+    main()

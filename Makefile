@@ -45,5 +45,22 @@ $(VENV)/.installed-test: setup.cfg pyproject.toml | $(VENV)/bin/pip
 	$(BIN)/pip install --quiet --editable ".[test]"
 	touch $@ $(VENV)/.installed
 
+# The packaged model, from the unpacked public images in DATA (mini_mias, mini_mias_masks, inbreast). Hours on a CPU; run
+# again it goes on where it was cut off. DEVICE=cuda where there is a GPU.
+DATA ?= data
+DEVICE ?= cpu
+TRAINED = nnunet/nnUNet_results/Dataset500_Maseg/MasegTrainerVaried__maseg_lite__2d
+PACKAGED = maseg_nnunet/models/maseg_lite
+
+model: $(VENV)/.installed
+	set -e; eval "$$($(BIN)/maseg env --base nnunet)"; mkdir -p nnunet/nnUNet_raw; \
+	$(BIN)/convert_vendor --name mini_mias --input $(DATA)/mini_mias --masks $(DATA)/mini_mias_masks; \
+	$(BIN)/convert_vendor --name inbreast --input $(DATA)/inbreast --masks $(DATA)/inbreast/masks; \
+	$(BIN)/maseg combine -d 500 505 506; \
+	$(BIN)/maseg plan -d 500 --plans maseg_lite; \
+	$(BIN)/nnUNetv2_train 500 2d 0 -p maseg_lite -tr MasegTrainerVaried -device $(DEVICE) --c; \
+	$(BIN)/maseg package $(TRAINED) -o $(PACKAGED); \
+	$(BIN)/python benchmarks/accuracy.py $(PACKAGED) -d 505 -d 506 -o nnunet/accuracy
+
 clean:
 	rm -rf $(VENV) .env-wheel build dist *.egg-info

@@ -23,6 +23,10 @@ def main(dist: Path, environment: Path) -> None:
         "trainers/maseg_trainer.py",
         "dataset_conversion/convert_vendor.py",
         "py.typed",
+        "models/maseg_lite/plans.json",
+        "models/maseg_lite/fold_0/checkpoint_final.pth",
+        "models/maseg_lite/MODEL_CARD.md",
+        "models/maseg_lite/LICENSE",
     ):
         assert f"maseg_nnunet/{wanted}" in names, f"{wanted} is not in the wheel"
 

@@ -289,6 +289,7 @@ VARIANTS = {
     "MasegTrainerDemo": (PlainCrossEntropy, (1, 1, 2)),
 }
 NOISE_RANGE = ("MasegTrainerNoiseRange", "MasegTrainerVaried")
+ALL_EPOCHS = ("MasegTrainerNoEarlyStopping", "MasegTrainerVaried")
 EPOCHS = {"MasegTrainerDemo": 10, "MasegTrainerVaried": 45}
 
 
@@ -298,6 +299,6 @@ def test_nnunet_finds_every_variant(name: str, tiny_base: Path) -> None:
     kind, alpha = VARIANTS[name]
     loss = trainer.make_loss()
     assert type(loss) is kind and loss.alpha.tolist() == list(alpha)
-    assert trainer.patience == (None if name == "MasegTrainerNoEarlyStopping" else 10)
+    assert trainer.patience == (None if name in ALL_EPOCHS else 10)
     assert trainer.recipe.noise == ((0.0, 0.05) if name in NOISE_RANGE else (0.05, 0.05))
     assert trainer.num_epochs == EPOCHS.get(name, 200)

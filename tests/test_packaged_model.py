@@ -1,0 +1,80 @@
+"""The model that comes with the package: small, nameless, and right on mammograms it has not seen."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from pydicom import dcmread
+
+from maseg_nnunet.inference import Segmenter
+from maseg_nnunet.labels import Label
+from maseg_nnunet.mammogram import Side, View
+from maseg_nnunet.model_folder import find_model, load_model, packaged_models
+from maseg_nnunet.phantom import make_phantom
+from tests.commands import Run
+
+
+def dice(mask: np.ndarray, reference: np.ndarray, label: Label) -> float:
+    """As the paper has it, the breast with its muscle."""
+    a, b = (m >= label if label is Label.BREAST else m == label for m in (mask, reference))
+    return float(2 * (a & b).sum() / (a.sum() + b.sum()))
+
+
+@pytest.fixture(scope="module")
+def segmenter() -> Segmenter:
+    return Segmenter(packaged_models()[0], "cpu")
+
+
+def test_it_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MASEG_MODEL", "/another")
+    assert find_model() == packaged_models()[0]
+    assert load_model(find_model()).target_spacing == (0.4, 0.4)
+
+
+def test_it_is_small_and_names_no_case() -> None:
+    files = [path for path in packaged_models()[0].rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) <= 16 << 20
+    names = {path.relative_to(packaged_models()[0]).as_posix() for path in files}
+    assert {"MODEL_CARD.md", "LICENSE", "plans.json", "dataset.json", "fold_0/checkpoint_final.pth"} <= names
+    for path in files:
+        if path.name != "MODEL_CARD.md":
+            assert not re.search(rb"mdb\d{3}|\D[25]\d{7}\D", path.read_bytes()), path
+
+
+def test_a_phantom_which_it_never_saw(segmenter: Segmenter) -> None:
+    scores = []
+    for seed in range(4):
+        phantom = make_phantom(seed, View.MLO, Side.LEFT, rows=720, columns=592, spacing=(0.4, 0.4), muscle=True)
+        mask = segmenter.predict(np.asarray(phantom.image), 0.4)
+        scores.append([dice(mask, phantom.mask, label) for label in (Label.BREAST, Label.PECTORAL_MUSCLE)])
+    assert np.mean(scores, axis=0)[0] > 0.95
+    assert np.mean(scores, axis=0)[1] > 0.6
+
+
+def test_films_of_test_women(segmenter: Segmenter, real_data: Path) -> None:
+    scores = []
+    for name in ("mdb003", "mdb013", "mdb017", "mdb018"):
+        mask = segmenter.predict(real_data / "mini_mias" / f"{name}.pgm", 0.2)
+        reference = cv2.imread(str(real_data / "mini_mias_masks" / f"{name}.png"), cv2.IMREAD_UNCHANGED)
+        scores.append([dice(mask, reference, label) for label in (Label.BREAST, Label.PECTORAL_MUSCLE)])
+    assert np.mean(scores, axis=0)[0] > 0.95
+    assert np.mean(scores, axis=0)[1] > 0.85
+
+
+@pytest.mark.parametrize("name", ["GE_SIGMOID_3LUT_RMLO.dcm", "GE_RCC.dcm", "Hologic_Selenia_LCC.dcm"])
+def test_real_dicom_files_need_one_command_and_nothing_else(
+    name: str, real_dicom: Path, tmp_path: Path, maseg: Run
+) -> None:
+    path = real_dicom / name
+    assert maseg("predict", path, "-o", tmp_path / "out", "--format", "png").status == 0
+    mask = cv2.imread(str(tmp_path / "out" / name.replace(".dcm", ".png")), cv2.IMREAD_UNCHANGED)
+    header = dcmread(path, stop_before_pixels=True)
+    assert mask.shape == (header.Rows, header.Columns)
+    breast = (mask > 0).mean()
+    assert 0.1 < breast < 0.7
+    muscle = (mask == Label.PECTORAL_MUSCLE).sum() / (mask > 0).sum()
+    assert (0.02 < muscle < 0.3) if "MLO" in name else muscle < 0.05

@@ -1,9 +1,9 @@
 """From one mammogram to its mask: the model run on the whole image, the result on the source's own grid.
 
 The way there is the one that `convert_vendor` and nnU-Net take together, so that both routes give the same masks:
-stored values to the grid of converted images, to VOI units, to the plan's grid (nnU-Net stretches the image to whole
-pixels), padded with black to the size of a patch where it is smaller. nnU-Net's tiles, its mirroring and its cropping
-of black margins are not copied: the network sees the whole image at once.
+stored values to the grid of converted images, to VOI units, without the margins that are black, to the plan's grid
+(nnU-Net stretches the image to whole pixels), padded with black to the size of a patch where it is smaller. nnU-Net's
+tiles and its mirroring are not copied: the network sees the whole image at once.
 
 On the way back logits are interpolated linearly to the source's pixel centres and compared there, so an edge is as
 smooth as the source's grid allows. Reading files is `readers/`, many files at once `pipeline.py`.
@@ -11,6 +11,7 @@ smooth as the source's grid allows. Reading files is `readers/`, many files at o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -47,14 +48,17 @@ class Prepared:
     """One image on the plan's grid, and the way back.
 
     `image`: (rows, columns) float32 in VOI units, None where nothing can be seen in it; `shape` and `spacing` (row,
-    column, mm) of the source; `pitch`: (row, column) mm of the plan's grid as nnU-Net stretched it. The outer corner of
-    the first pixel is common to both grids.
+    column, mm) of the source; `pitch`: (row, column) mm of the plan's grid as nnU-Net stretched it. `origin`: (row,
+    column) mm from the outer corner of the source's first pixel to that of `image`'s; `part`: the source's pixels whose
+    centres lie in `image`, all others being background.
     """
 
     image: Image | None
     shape: tuple[int, int]
     spacing: Spacing
-    pitch: Spacing
+    pitch: Spacing = (1.0, 1.0)
+    origin: Spacing = (0.0, 0.0)
+    part: tuple[slice, slice] = (slice(None), slice(None))
 
 
 class Segmenter:
@@ -126,8 +130,7 @@ class Segmenter:
         luts = mammogram.luts if model.inversion else replace(mammogram.luts, inverted=False)
         target = model.target_spacing or mammogram.spacing
         stored = image_to_target(mammogram.pixels, mammogram.spacing, target)
-        size, pitch = plan_grid((stored.shape[0], stored.shape[1]), target, model.spacing)
-        nothing = Prepared(None, mammogram.shape, mammogram.spacing, pitch)
+        nothing = Prepared(None, mammogram.shape, mammogram.spacing)
         if Flag.CONSTANT in mammogram.flags or stored.min() == stored.max():
             return nothing
         units = luts.to_voi_units(stored).astype(np.float32)
@@ -137,7 +140,21 @@ class Segmenter:
             return nothing
         if model.min_max:
             units = (seen - darkest) / np.float32(brightest - darkest)
-        return replace(nothing, image=_to_size(units, size, model.order))
+        box = nonzero_box(units) if model.cropping else (slice(0, units.shape[0]), slice(0, units.shape[1]))
+        units = units[box]
+        size, pitch = plan_grid((units.shape[0], units.shape[1]), target, model.spacing)
+        rows, columns = (
+            slice(_first_centre(side.start * t, s), _first_centre(side.stop * t, s))
+            for side, t, s in zip(box, target, mammogram.spacing, strict=True)
+        )
+        return Prepared(
+            _to_size(np.ascontiguousarray(units), size, model.order),
+            mammogram.shape,
+            mammogram.spacing,
+            pitch,
+            (box[0].start * target[0], box[1].start * target[1]),
+            (rows, columns),
+        )
 
     def logits(self, batch: Sequence[Prepared]) -> list[Image]:
         """Logits (3, rows, columns) on the plan's grid of images of one size; of an image with nothing in it, too."""
@@ -158,7 +175,9 @@ class Segmenter:
         """Labels on the source's grid of what `logits` gave for `prepared`."""
         if prepared.image is None:
             return np.zeros(prepared.shape, dtype=np.uint8)
-        mask = labels_on_source(logits, prepared.shape, prepared.spacing, prepared.pitch)
+        labels = labels_on_source(logits, prepared.shape, prepared.spacing, prepared.pitch, prepared.origin)
+        mask = np.zeros_like(labels)
+        mask[prepared.part] = labels[prepared.part]
         return keep_largest_components(mask) if self.keep_largest else mask
 
     def _margins(self, image: Image) -> tuple[Margin, Margin]:
@@ -210,14 +229,29 @@ def plan_grid(shape: tuple[int, int], target: Spacing, plan: Spacing) -> tuple[t
 
 def softmax(prepared: Prepared, logits: Image) -> Image:
     """Probabilities (3, rows, columns) float32 of the labels at each pixel centre of the source."""
+    certain = np.zeros((len(LABELS), *prepared.shape), dtype=np.float32)
+    certain[Label.BACKGROUND] = 1
     if prepared.image is None:
-        certain = np.zeros((len(LABELS), *prepared.shape), dtype=np.float32)
-        certain[Label.BACKGROUND] = 1
         return certain
-    fine = np.stack([image_to_source(c, prepared.shape, prepared.spacing, prepared.pitch) for c in logits])
+    shape, spacing, pitch, origin = prepared.shape, prepared.spacing, prepared.pitch, prepared.origin
+    fine = np.stack([image_to_source(channel, shape, spacing, pitch, origin) for channel in logits])
     np.exp(fine - fine.max(axis=0), out=fine)
     fine /= fine.sum(axis=0)
-    return fine
+    rows, columns = prepared.part
+    certain[:, rows, columns] = fine[:, rows, columns]
+    return certain
+
+
+def nonzero_box(units: Image) -> tuple[slice, slice]:
+    """Rows and columns of the smallest box with every pixel that is not exactly 0: what nnU-Net crops an image to."""
+    inside = units != 0
+    rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+
+
+def _first_centre(edge: float, spacing: float) -> int:
+    """The first source pixel whose centre lies at or beyond `edge` mm; edges are as sharp as the grid's last digit."""
+    return max(0, math.ceil(edge / spacing - 0.5 - 1e-6))
 
 
 def _to_size(image: Image, size: tuple[int, int], order: int) -> Image:

@@ -22,15 +22,20 @@ CELLS_AT_ONCE: Final = 4096
 """Bounds the memory that logits of a network without sense would take: then every cell is on an edge."""
 
 
-def labels_on_source(logits: Logits, shape: tuple[int, int], spacing: Spacing, pitch: Spacing) -> Labels:
+def labels_on_source(
+    logits: Logits, shape: tuple[int, int], spacing: Spacing, pitch: Spacing, origin: Spacing = (0.0, 0.0)
+) -> Labels:
     """The label of the largest logit at each pixel centre of the source, `shape` (rows, columns) uint8.
 
-    `logits`: (labels, rows, columns) on the grid of `pitch` (row, column) in mm, which shares the outer corner of its
-    first pixel with the source's grid of `spacing` mm. Of equal logits the first label wins.
+    `logits`: (labels, rows, columns) on the grid of `pitch` (row, column) in mm, the outer corner of whose first pixel
+    lies `origin` mm from that of the source's grid of `spacing` mm. Beyond it the outermost logits are repeated. Of
+    equal logits the first label wins.
     """
     corners = logits.argmax(axis=0).astype(np.uint8)
-    rows = _Axis(shape[0], logits.shape[1], spacing[0] / pitch[0])
-    columns = _Axis(shape[1], logits.shape[2], spacing[1] / pitch[1])
+    rows, columns = (
+        _Axis(n, coarse, s / p, o / p)
+        for n, coarse, s, p, o in zip(shape, logits.shape[1:], spacing, pitch, origin, strict=True)
+    )
     labels: Labels = corners[:, columns.before][rows.before]
     top, bottom = corners[rows.cells], corners[rows.beyond]
     here = top[:, columns.cells]
@@ -45,10 +50,10 @@ def labels_on_source(logits: Logits, shape: tuple[int, int], spacing: Spacing, p
 
 
 class _Axis:
-    """Where the `count` pixel centres of one axis lie among `coarse` others, `ratio` times as far apart."""
+    """Where the `count` pixel centres of one axis, `ratio` apart, lie among `coarse` others that begin at `start`."""
 
-    def __init__(self, count: int, coarse: int, ratio: float) -> None:
-        position = np.clip((np.arange(count) + 0.5) * ratio - 0.5, 0, coarse - 1)
+    def __init__(self, count: int, coarse: int, ratio: float, start: float) -> None:
+        position = np.clip((np.arange(count) + 0.5) * ratio - start - 0.5, 0, coarse - 1)
         self.before: Indices = np.floor(position).astype(np.intp)
         self.weight = (position - self.before).astype(np.float32)
         self.cells: Indices = np.arange(coarse)

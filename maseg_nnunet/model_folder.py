@@ -55,8 +55,8 @@ class Model:
     `target_spacing`: (row, column) in mm of the converted images that it was trained on, None where they kept the
     source's grid; `spacing`: (row, column) in mm that nnU-Net resamples those to; `order`: of that resampling.
     `divisor`: H and W must be multiples of it; `patch`: H and W of the patches it was trained on. `inversion`: whether
-    MONOCHROME1 was turned over in training. `min_max`: whether displayed images were stretched to [0, 1]. `digest`:
-    SHA-256 of the checkpoint.
+    MONOCHROME1 was turned over in training. `min_max`: whether displayed images were stretched to [0, 1]. `cropping`:
+    whether black margins were cut off, as nnU-Net's preprocessing does. `digest`: SHA-256 of the checkpoint.
     """
 
     name: str
@@ -71,6 +71,7 @@ class Model:
     patch: tuple[int, int]
     inversion: bool
     min_max: bool
+    cropping: bool
     digest: str
 
 
@@ -185,6 +186,7 @@ def _build(
         patch=(int(settings["patch_size"][0]), int(settings["patch_size"][1])),
         inversion=bool(ours.get("inversion", True)),
         min_max=ours.get("scaling") == "min-max",
+        cropping=bool(ours.get("cropping", True)),
         digest=digest,
     )
 

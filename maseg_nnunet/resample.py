@@ -46,10 +46,18 @@ def mask_to_target(mask: npt.NDArray[np.uint8], spacing: Spacing, target: Spacin
 
 
 def image_to_source(
-    image: npt.NDArray[np.float32], shape: tuple[int, int], spacing: Spacing, target: Spacing
+    image: npt.NDArray[np.float32],
+    shape: tuple[int, int],
+    spacing: Spacing,
+    target: Spacing,
+    origin: Spacing = (0.0, 0.0),
 ) -> npt.NDArray[np.float32]:
-    """One channel (rows, columns) on the target grid, such as a logit, linearly to the source grid `shape`; float32."""
-    return _linearly(image, shape, (spacing[0] / target[0], spacing[1] / target[1]))
+    """One channel (rows, columns) on the target grid, such as a logit, linearly to the source grid `shape`; float32.
+
+    `origin`: (row, column) in mm of the outer corner of `image` from the source's, where it is a part cut out of it.
+    """
+    start = origin[0] / target[0], origin[1] / target[1]
+    return _linearly(image, shape, (spacing[0] / target[0], spacing[1] / target[1]), start)
 
 
 def mask_to_source(
@@ -72,18 +80,23 @@ def _nearest(count: int, other: int, ratio: float) -> npt.NDArray[np.intp]:
 
 
 def _neighbours(
-    count: int, other: int, ratio: float
+    count: int, other: int, ratio: float, start: float
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.float32]]:
-    position = np.clip(_positions(count, ratio), 0, other - 1)
+    position = np.clip(_positions(count, ratio) - start, 0, other - 1)
     before = np.floor(position).astype(np.intp)
     after = np.minimum(before + 1, other - 1)
     return before, after, (position - before).astype(np.float32)
 
 
-def _linearly(image: npt.NDArray[Any], shape: tuple[int, int], ratio: tuple[float, float]) -> npt.NDArray[np.float32]:
+def _linearly(
+    image: npt.NDArray[Any],
+    shape: tuple[int, int],
+    ratio: tuple[float, float],
+    start: tuple[float, float] = (0.0, 0.0),
+) -> npt.NDArray[np.float32]:
     """`image` at the pixel centres of a grid of `shape`; not by OpenCV, whose weights are coarse fractions."""
-    upper, lower, down = _neighbours(shape[0], image.shape[0], ratio[0])
-    left, right, across = _neighbours(shape[1], image.shape[1], ratio[1])
+    upper, lower, down = _neighbours(shape[0], image.shape[0], ratio[0], start[0])
+    left, right, across = _neighbours(shape[1], image.shape[1], ratio[1], start[1])
     # Columns are gathered from each of the two row sets first: the full-resolution image is never converted.
     top, bottom = image.take(upper, 0), image.take(lower, 0)
     above = _mix(top.take(left, 1), top.take(right, 1), across[None, :])

@@ -10,9 +10,10 @@ What this model was trained on differs from what `convert_vendor` writes; the fo
 - "target_spacing": 0.4, in mm.
 - "inversion": false (true). MONOCHROME1 images went into training as they are stored, not turned over.
 - "scaling": "min-max" ("voi"). After the window, the darkest pixel of an image was made 0 and the brightest 1.
+- "cropping": false (true). Black margins were left on.
 
-`maseg predict` honours all three. nnU-Net's own command takes images as they are on disk: right for MONOCHROME2 images
-whose window reaches black and white in them, as nearly all windows do.
+`maseg predict` honours all four. nnU-Net's own command takes images as they are on disk and cuts margins off: right for
+MONOCHROME2 images whose window reaches black and white in them, as nearly all windows do.
 
 The published forward pass surrounds the image with black and crops its output. The folder names a network that does
 the same, `network.PublishedUNet`, so `maseg predict` gives the published logits, up to the edge and for any size (to
@@ -174,5 +175,5 @@ def _dataset() -> dict[str, Any]:
         description="Published model for breast and pectoral muscle segmentation of mammograms, imported",
         reference="Verboom et al., J. Med. Imaging 11(1) 014001 (2024), doi:10.1117/1.JMI.11.1.014001",
         licence="MIT, Copyright (c) 2024 Radboudumc",
-        settings={"target_spacing": 0.4, "inversion": False, "scaling": "min-max"},
+        settings={"target_spacing": 0.4, "inversion": False, "scaling": "min-max", "cropping": False},
     )

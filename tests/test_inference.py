@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -338,3 +339,28 @@ def test_a_file_that_can_t_be_used_is_refused(segmenter: Segmenter, tmp_path: Pa
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(RefusedError):
         segmenter.predict(path)
+
+
+def test_black_margins_are_cut_off_and_are_background(model: Path) -> None:
+    """An image within margins that are exactly black gets the mask that it gets without them, in its own place."""
+    segmenter = Segmenter(model, "cpu", keep_largest=False)
+    rng = np.random.default_rng(5)
+    inner = cv2.GaussianBlur(rng.uniform(0.2, 1, (400, 300)).astype(np.float32), (0, 0), 9)
+    inner = (inner - inner.min()) / (inner.max() - inner.min()) * 0.9 + 0.1
+    inner[0, 0] = 1.0  # both have the range 0 to 1
+    inner[-1, -1] = 0.0
+    # 32 and 16 pixels of 0.1 mm are 8 and 4 of the converted grid: the same pixels are seen.
+    framed = np.pad(inner, ((32, 48), (16, 64)))
+    (small, p_small), (large, p_large) = (
+        segmenter.predict(image, 0.1, probabilities=True) for image in (inner, framed)
+    )
+    place = slice(32, 32 + 400), slice(16, 16 + 300)
+    outside = np.ones(framed.shape, dtype=bool)
+    outside[place] = False
+    assert not large[outside].any()
+    assert (p_large[0][outside] == 1).all()
+    # The padding's interpolation reaches into the converted pixels at the border.
+    core = slice(8, -8), slice(8, -8)
+    assert (large[place][core] == small[core]).mean() > 0.999
+    for one, other in zip(p_large, p_small, strict=True):
+        assert np.abs(one[place][core] - other[core]).max() < 0.05

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import torch
 from pydicom import dcmread
 
 from maseg_nnunet.inference import Segmenter
 from maseg_nnunet.labels import Label
+from maseg_nnunet.lut_augmentation import WITHOUT_HEADER
 from maseg_nnunet.mammogram import Side, View
 from maseg_nnunet.model_folder import find_model, load_model, packaged_models
+from maseg_nnunet.paths import trainers_folder
 from maseg_nnunet.phantom import make_phantom
+from maseg_nnunet.readers import read_mammogram
+from maseg_nnunet.resample import image_to_target
 from tests.commands import Run
 
 
@@ -63,6 +69,29 @@ def test_films_of_test_women(segmenter: Segmenter, real_data: Path) -> None:
         scores.append([dice(mask, reference, label) for label in (Label.BREAST, Label.PECTORAL_MUSCLE)])
     assert np.mean(scores, axis=0)[0] > 0.95
     assert np.mean(scores, axis=0)[1] > 0.85
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning", "ignore:.*torch.jit:DeprecationWarning")
+def test_nnunet_gives_the_same_masks_of_films(real_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+
+    monkeypatch.setenv("nnUNet_extTrainer", str(trainers_folder()))
+    monkeypatch.setenv("nnUNet_n_proc_DA", "1")
+    predictor = nnUNetPredictor(
+        use_mirroring=False, device=torch.device("cpu"), perform_everything_on_device=False, allow_tqdm=False
+    )
+    predictor.initialize_from_trained_model_folder(str(packaged_models()[0]), (0,))
+    plain = Segmenter(packaged_models()[0], "cpu", keep_largest=False)
+    for name in ("mdb003", "mdb013", "mdb017", "mdb018"):
+        film = read_mammogram(real_data / "mini_mias" / f"{name}.pgm", spacing_mm=0.2)
+        units = film.luts.to_voi_units(image_to_target(film.pixels, film.spacing, (0.4, 0.4))).astype(np.float32)
+        stock = predictor.predict_single_npy_array(units[None, None], {"spacing": (399.6, 0.4, 0.4)})[0]
+        converted = replace(film, pixels=units, spacing=(0.4, 0.4), luts=WITHOUT_HEADER)
+        ours = plain.predict(converted)
+        assert dice(ours, stock, Label.BREAST) > 0.995
+        is_large = (stock == Label.PECTORAL_MUSCLE).sum() * 0.16 > 1000  # mm2
+        assert dice(ours, stock, Label.PECTORAL_MUSCLE) > (0.995 if is_large else 0.98)
 
 
 @pytest.mark.parametrize("name", ["GE_SIGMOID_3LUT_RMLO.dcm", "GE_RCC.dcm", "Hologic_Selenia_LCC.dcm"])

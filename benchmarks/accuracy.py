@@ -59,7 +59,8 @@ def segment(segmenter: Segmenter, folder: Path, row: ManifestRow, masks: Path) -
     """Write the mask of one converted image, on its grid."""
     place = "imagesTs" if row.subset == "test" else "imagesTr"
     image = sitk.ReadImage(str(folder / place / f"{row.case}_0000.nii.gz"))
-    column, line = image.GetSpacing()
+    # NIfTI keeps float32: unrounded, the black margin would be resampled, and no longer be exactly black.
+    column, line = (round(value, 6) for value in image.GetSpacing())
     # VOI units are a window from 0 to 1 themselves, polarity included.
     mammogram = Mammogram(Path(), sitk.GetArrayFromImage(image), (line, column), "", WITHOUT_HEADER, Intent(row.intent))
     mask = sitk.GetImageFromArray(segmenter.predict(mammogram))

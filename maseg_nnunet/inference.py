@@ -48,17 +48,22 @@ class Prepared:
     """One image on the plan's grid, and the way back.
 
     `image`: (rows, columns) float32 in VOI units, None where nothing can be seen in it; `shape` and `spacing` (row,
-    column, mm) of the source; `pitch`: (row, column) mm of the plan's grid as nnU-Net stretched it. `origin`: (row,
-    column) mm from the outer corner of the source's first pixel to that of `image`'s; `part`: the source's pixels whose
-    centres lie in `image`, all others being background.
+    column, mm) of the source; `pitch`: (row, column) mm of the plan's grid as nnU-Net stretched it. `part`: the pixels
+    of the source whose centres lie in `image`, all others being background; `origin`: (row, column) mm from the outer
+    corner of the first of them to that of `image`'s first.
     """
 
     image: Image | None
     shape: tuple[int, int]
     spacing: Spacing
     pitch: Spacing = (1.0, 1.0)
+    part: tuple[slice, slice] = (slice(0), slice(0))
     origin: Spacing = (0.0, 0.0)
-    part: tuple[slice, slice] = (slice(None), slice(None))
+
+    @property
+    def part_shape(self) -> tuple[int, int]:
+        """(rows, columns) of `part`."""
+        return self.part[0].stop - self.part[0].start, self.part[1].stop - self.part[1].start
 
 
 class Segmenter:
@@ -144,16 +149,19 @@ class Segmenter:
         units = units[box]
         size, pitch = plan_grid((units.shape[0], units.shape[1]), target, model.spacing)
         rows, columns = (
-            slice(_first_centre(side.start * t, s), _first_centre(side.stop * t, s))
-            for side, t, s in zip(box, target, mammogram.spacing, strict=True)
+            slice(_first_centre(side.start * t, s), min(whole, _first_centre(side.stop * t, s)))
+            for side, t, s, whole in zip(box, target, mammogram.spacing, mammogram.shape, strict=True)
         )
         return Prepared(
             _to_size(np.ascontiguousarray(units), size, model.order),
             mammogram.shape,
             mammogram.spacing,
             pitch,
-            (box[0].start * target[0], box[1].start * target[1]),
             (rows, columns),
+            (
+                box[0].start * target[0] - rows.start * mammogram.spacing[0],
+                box[1].start * target[1] - columns.start * mammogram.spacing[1],
+            ),
         )
 
     def logits(self, batch: Sequence[Prepared]) -> list[Image]:
@@ -175,9 +183,8 @@ class Segmenter:
         """Labels on the source's grid of what `logits` gave for `prepared`."""
         if prepared.image is None:
             return np.zeros(prepared.shape, dtype=np.uint8)
-        labels = labels_on_source(logits, prepared.shape, prepared.spacing, prepared.pitch, prepared.origin)
-        mask = np.zeros_like(labels)
-        mask[prepared.part] = labels[prepared.part]
+        labels = labels_on_source(logits, prepared.part_shape, prepared.spacing, prepared.pitch, prepared.origin)
+        mask = _on_source(prepared, labels, np.uint8(Label.BACKGROUND))
         return keep_largest_components(mask) if self.keep_largest else mask
 
     def _margins(self, image: Image) -> tuple[Margin, Margin]:
@@ -229,17 +236,15 @@ def plan_grid(shape: tuple[int, int], target: Spacing, plan: Spacing) -> tuple[t
 
 def softmax(prepared: Prepared, logits: Image) -> Image:
     """Probabilities (3, rows, columns) float32 of the labels at each pixel centre of the source."""
-    certain = np.zeros((len(LABELS), *prepared.shape), dtype=np.float32)
-    certain[Label.BACKGROUND] = 1
+    background = np.zeros((len(LABELS), 1, 1), dtype=np.float32)
+    background[Label.BACKGROUND] = 1
     if prepared.image is None:
-        return certain
-    shape, spacing, pitch, origin = prepared.shape, prepared.spacing, prepared.pitch, prepared.origin
+        return np.broadcast_to(background, (len(LABELS), *prepared.shape)).copy()
+    shape, spacing, pitch, origin = prepared.part_shape, prepared.spacing, prepared.pitch, prepared.origin
     fine = np.stack([image_to_source(channel, shape, spacing, pitch, origin) for channel in logits])
     np.exp(fine - fine.max(axis=0), out=fine)
     fine /= fine.sum(axis=0)
-    rows, columns = prepared.part
-    certain[:, rows, columns] = fine[:, rows, columns]
-    return certain
+    return _on_source(prepared, fine, background)
 
 
 def nonzero_box(units: Image) -> tuple[slice, slice]:
@@ -247,6 +252,17 @@ def nonzero_box(units: Image) -> tuple[slice, slice]:
     inside = units != 0
     rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
     return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+
+
+def _on_source(prepared: Prepared, values: npt.NDArray[Any], outside: Any) -> npt.NDArray[Any]:
+    """`values` (..., rows, columns) of the part of the source that was seen, with `outside` around them."""
+    if values.shape[-2:] == prepared.shape:
+        return values
+    rows, columns = prepared.part
+    whole = np.empty((*values.shape[:-2], *prepared.shape), dtype=values.dtype)
+    whole[...] = outside
+    whole[..., rows, columns] = values
+    return whole
 
 
 def _first_centre(edge: float, spacing: float) -> int:

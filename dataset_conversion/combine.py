@@ -2,7 +2,8 @@
 
 nnU-Net finds the training cases through the key `dataset` of dataset.json, which names the parts' files by relative
 path; imagesTs and labelsTs hold links. Fold 0 is the paper's split, fold k leaves the k-th part out of training and
-validation (section 2.3.3): a model that was stopped early on a part has seen it.
+validation (section 2.3.3): a model that was stopped early on a part has seen it. More folds, for what is too rare to be
+judged by the test women alone, each hold some of the other women back.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from maseg_nnunet.dataset_conversion.nnunet_raw import (
     write_sources,
     write_voi_luts,
 )
-from maseg_nnunet.dataset_conversion.splits import fold
+from maseg_nnunet.dataset_conversion.splits import fold, shares
 
 from maseg_nnunet.dataset_json import dataset_json
 from maseg_nnunet.errors import DatasetError, UsageError
@@ -60,13 +61,16 @@ def combine(
     *,
     raw_images: bool = False,
     name: str | None = None,
+    cross_validation: int = 0,
     warn: Callable[[str], None] = lambda text: None,
 ) -> Path:
     """Combine the data sets `part_ids` of `base` (nnUNet_raw) into number `dataset_id`; the folder.
 
-    Raw images are left out unless `raw_images`. A woman who is in several parts is put into one subset, the strictest
-    (test, then validation) that a part drew her into. Raises DatasetError for a part that is missing, converted for
-    another spacing, or holds a case that another has; UsageError for parts that make no set.
+    Raw images are left out unless `raw_images`. `cross_validation`: so many folds more, each of which holds another
+    share of the women back who are not in test; in the rest of it they keep their subsets. A woman who is in several
+    parts is put into one subset, the strictest (test, then validation) that a part drew her into. Raises DatasetError
+    for a part that is missing, converted for another spacing, or holds a case that another has; UsageError for parts
+    that make no set.
     """
     if len(set(part_ids)) != len(part_ids) or dataset_id in part_ids or not part_ids:
         raise UsageError("name every part once, and not the combined set itself: maseg combine -d 500 501 502 ...")
@@ -83,7 +87,7 @@ def combine(
     before = {row.case: row for part in parts for row in part.rows}
     numbers = {key: n for n, key in enumerate(sorted((row.dataset, row.source) for row in before.values()), start=1)}
     rows = [replace(row, subset=subsets[row.woman], source=numbers[row.dataset, row.source]) for row in before.values()]
-    _write(target, parts, rows, before, origin)
+    _write(target, parts, rows, before, origin, cross_validation)
     write_sources(target, _sources(parts, numbers))
     return target
 
@@ -129,10 +133,14 @@ def _write(
     rows: Sequence[ManifestRow],
     before: dict[str, ManifestRow],
     origin: dict[str, Part],
+    cross_validation: int,
 ) -> None:
     folds = [{row.case: row.subset for row in rows}]
     folds += [{row.case: row.subset for row in rows if row.dataset != part.key} for part in parts]
     names = ["all", *(f"without {part.key}" for part in parts)]
+    for number, women in enumerate(shares({row.woman for row in rows if row.subset != "test"}, cross_validation), 1):
+        folds.append({row.case: row.subset for row in rows if row.woman not in women})
+        names.append(f"share {number} of {cross_validation} held back")
     target.mkdir(parents=True, exist_ok=True)
     write_json(target / FOLDS, [{"fold": n, "name": name} for n, name in enumerate(names)])
     training, links = {}, {}

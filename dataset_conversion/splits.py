@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import hashlib
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -51,6 +52,12 @@ def draw(women: Iterable[Woman]) -> dict[str, str]:
 def fold(cases: Mapping[str, str]) -> Fold:
     """One entry of splits_final.json from each case's subset; test cases are in neither list."""
     return {s: sorted(case for case, subset in cases.items() if subset == s) for s in ("train", "val")}
+
+
+def shares(women: Collection[str], count: int) -> list[set[str]]:
+    """`women` in `count` shares of as equal size as can be, always the same ones."""
+    order = sorted(women, key=lambda woman: hashlib.blake2b(woman.encode()).digest())
+    return [set(order[number::count]) for number in range(count)]
 
 
 def shared_women(subsets: Sequence[tuple[str, str]]) -> list[str]:

@@ -25,6 +25,10 @@ def combine(
     name: Annotated[
         str | None, typer.Option(help="Name of the combined set.", show_default="Maseg, or MasegRaw with raw images")
     ] = None,
+    cross_validation: Annotated[
+        int,
+        typer.Option(min=0, max=20, help="Add so many folds, each of which holds another share of the women back."),
+    ] = 0,
 ) -> None:
     """Combine converted data sets into one, with folds that leave one of them out; no image is copied.
 
@@ -42,6 +46,7 @@ def combine(
         parts,
         raw_images=intent is IntentChoice.BOTH,
         name=name,
+        cross_validation=cross_validation,
         warn=lambda text: typer.echo(f"warning: {text}", err=True),
     )
     typer.echo(f"written to {folder}; its folds are listed in {folder / FOLDS}")

@@ -77,6 +77,23 @@ def test_folds(raw: Path) -> None:
     assert folds[2] == single
 
 
+def test_cross_validation_holds_every_woman_back_once(raw: Path) -> None:
+    folder = combine(raw, 500, [506, 503], cross_validation=3)
+    folds = json.loads((folder / "splits_final.json").read_text())
+    assert [entry["name"] for entry in json.loads((folder / "folds.json").read_text())][3:] == [
+        f"share {number} of 3 held back" for number in (1, 2, 3)
+    ]
+    rows = [row for row in read_manifest(folder) if row.subset != "test"]
+    held = []
+    for split in folds[3:]:
+        used = set(split["train"] + split["val"])
+        held.append({row.woman for row in rows if row.case not in used})
+        assert not held[-1] & {row.woman for row in rows if row.case in used}
+        assert set(split["train"]) <= set(folds[0]["train"]) and set(split["val"]) <= set(folds[0]["val"])
+    assert sum(map(len, held)) == len(set.union(*held)) == len({row.woman for row in rows})
+    assert max(map(len, held)) - min(map(len, held)) <= 1
+
+
 def test_a_woman_in_two_parts_ends_in_one_subset(raw: Path) -> None:
     first = {row.case: row for row in read_manifest(raw / MINI_MIAS.folder)}
     second = read_manifest(raw / "Dataset503_Fuji")

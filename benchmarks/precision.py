@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from maseg_nnunet.planning import load_template, template_names
-from maseg_nnunet.precision import autocast, channels_last, cpu_has_bf16
+from maseg_nnunet.precision import autocast, cpu_has_bf16, on_device
 
 CPU = torch.device("cpu")
 EXTENT = (288, 237)
@@ -49,7 +49,7 @@ def row(name: str, repeats: int) -> list[str]:
     image = torch.rand(1, 1, *size)
     network = build(name)
     plain = seconds(lambda: network(image), repeats)
-    network = channels_last(copy.deepcopy(network), CPU)
+    network = on_device(copy.deepcopy(network), CPU)
     last = seconds(lambda: network(image), repeats)
     with autocast(CPU):
         fast = seconds(lambda: network(image), repeats)

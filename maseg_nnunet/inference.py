@@ -32,7 +32,7 @@ from maseg_nnunet.labels import LABELS, Label
 from maseg_nnunet.mammogram import Flag, Intent, Mammogram
 from maseg_nnunet.model_folder import Model, find_model, load_model
 from maseg_nnunet.postprocess import keep_largest as keep_largest_components
-from maseg_nnunet.precision import autocast, channels_last
+from maseg_nnunet.precision import autocast, on_device
 from maseg_nnunet.readers import read_mammogram
 from maseg_nnunet.readers.spacing import GIVEN, given_spacing
 from maseg_nnunet.resample import Spacing, image_to_source, image_to_target
@@ -87,7 +87,7 @@ class Segmenter:
         self.model: Model = load_model(find_model(None if model is None else Path(model)))
         self.tta = tta
         self.keep_largest = keep_largest
-        self._network = channels_last(_folded(self.model.network), self.device)
+        self._network = on_device(_folded(self.model.network), self.device)
 
     @overload
     def predict(

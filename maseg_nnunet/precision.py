@@ -2,16 +2,17 @@
 
 For inference and the training step alike::
 
-    network = channels_last(network, device)
+    network = on_device(network, device)
     with autocast(device):
         logits = network(images)
     loss(logits, target)    # the losses of this project compute in float32 whatever they are given
 
-On two cores with AVX-512 BF16 the paper's network needs 1.8 s for 720 x 592 pixels so, and 4.4 s in float32 with
-nnU-Net's own layout (`benchmarks/precision.py`). Masks of a network of plan maseg_lite, trained on mini-MIAS, agree
-on 40 unseen films with those in float32 to Dice 0.9997 (breast) and 0.9990 (muscle) on average. On a CPU without such
-instructions bfloat16 is emulated and off. A GPU runs float16, as in nnU-Net. The thread count is the caller's: nothing
-here sets it.
+The image itself is never rounded: its first convolution runs in float32, which costs nothing measurable. In bfloat16 it
+made nearly all of the difference: masks of the packaged model on nine films and digital mammograms agreed with those
+in float32 to a muscle Dice of 0.987 on average and 0.941 at worst, and so to 0.9997 and 0.9993. On two cores with
+AVX-512 BF16 the paper's network needs 1.8 s for 720 x 592 pixels so, and 4.4 s in float32 with nnU-Net's own layout
+(`benchmarks/precision.py`). On a CPU without such instructions bfloat16 is emulated and off. A GPU runs float16, as in
+nnU-Net. The thread count is the caller's: nothing here sets it.
 """
 
 from __future__ import annotations
@@ -50,7 +51,22 @@ def autocast(device: torch.device) -> AbstractContextManager[Any]:
     return nullcontext()
 
 
-def channels_last(network: Network, device: torch.device) -> Network:
-    """`network` moved to `device` with its weights in channels-last layout; the input follows the weights by itself."""
+class _Float32Conv2d(nn.Conv2d):
+    """A convolution that computes in float32 under autocast too."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Feature maps in float32."""
+        with torch.autocast(images.device.type, enabled=False):
+            return super().forward(images.float())
+
+
+def on_device(network: Network, device: torch.device) -> Network:
+    """`network` moved to `device`, its weights channels-last, the convolution that sees the image in float32.
+
+    The layout of the input follows that of the weights by itself.
+    """
+    for module in network.modules():
+        if type(module) is nn.Conv2d and module.in_channels == 1:
+            module.__class__ = _Float32Conv2d
     moved: Network = network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return moved

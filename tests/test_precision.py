@@ -7,7 +7,7 @@ import torch
 from maseg_nnunet import precision
 from maseg_nnunet.losses import WeightedCrossEntropy
 from maseg_nnunet.network import UNet
-from maseg_nnunet.precision import autocast, channels_last, cpu_has_bf16
+from maseg_nnunet.precision import autocast, cpu_has_bf16, on_device
 
 CPU = torch.device("cpu")
 
@@ -46,14 +46,30 @@ def test_masks_in_bfloat16_are_those_in_float32(bf16: None) -> None:
         unseen, reference = picture(200, 400, 320)
         exact = network(unseen).argmax(1, keepdim=True)
         with autocast(CPU):
-            logits = channels_last(network, CPU)(unseen)
+            logits = on_device(network, CPU)(unseen)
     assert logits.dtype == torch.bfloat16
     assert min(dice(exact, reference, label) for label in range(3)) > 0.95  # a network that has learnt
     assert min(dice(exact, logits.argmax(1, keepdim=True), label) for label in range(3)) >= 0.999
 
 
+def test_the_image_is_not_rounded(bf16: None) -> None:
+    torch.manual_seed(0)
+    network = on_device(UNet(1, 3, features_per_stage=(8, 16)).eval(), CPU)
+    keys = list(network.state_dict())
+    seen = []
+    first = next(module for module in network.modules() if getattr(module, "in_channels", None) == 1)
+    first.register_forward_hook(lambda _, inputs, output: seen.append((inputs[0], output)))
+    image = torch.rand(1, 1, 16, 24)
+    with torch.no_grad(), autocast(CPU):
+        logits = network(image)
+    ((given, features),) = seen
+    assert features.dtype == torch.float32 and logits.dtype == torch.bfloat16
+    assert torch.allclose(features, torch.nn.functional.conv2d(given, first.weight, first.bias, padding=first.padding))
+    assert keys == list(UNet(1, 3, features_per_stage=(8, 16)).state_dict())
+
+
 def test_weights_are_channels_last_and_the_output_follows() -> None:
-    network = channels_last(UNet(1, 3, features_per_stage=(8, 16)).eval(), CPU)
+    network = on_device(UNet(1, 3, features_per_stage=(8, 16)).eval(), CPU)
     assert network.encoder[1][0].weight.is_contiguous(memory_format=torch.channels_last)
     with torch.inference_mode():
         assert network(torch.rand(1, 1, 16, 24)).is_contiguous(memory_format=torch.channels_last)
@@ -61,7 +77,7 @@ def test_weights_are_channels_last_and_the_output_follows() -> None:
 
 def test_a_training_step_in_bfloat16_moves_float32_weights(bf16: None) -> None:
     torch.manual_seed(0)
-    network = channels_last(UNet(1, 3, features_per_stage=(8, 16), dropout=0), CPU)
+    network = on_device(UNet(1, 3, features_per_stage=(8, 16), dropout=0), CPU)
     image, target = picture(40)
     exact = WeightedCrossEntropy()(network(image), target)
     with autocast(CPU):

@@ -10,6 +10,7 @@ pickled or keep state. Variants are in `maseg_variants.py`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from time import time
 from typing import Any, Final
@@ -36,7 +37,7 @@ from maseg_nnunet.loading import TrainingPatches, ValidationPatches, validation_
 from maseg_nnunet.losses import PAPER_ALPHA, PixelLoss, WeightedCrossEntropy
 from maseg_nnunet.lut_augmentation import read_voi_luts
 from maseg_nnunet.paths import VOI_LUTS
-from maseg_nnunet.precision import autocast, channels_last
+from maseg_nnunet.precision import autocast, on_device
 from maseg_nnunet.progress import draw_progress
 
 COLUMNS: Final = 1
@@ -55,12 +56,14 @@ class MasegTrainer(nnUNetTrainer):
 
     `alpha`: weights of the classes in the loss. `recipe`: the augmentation. `patience`: epochs without a better
     validation loss after which training stops, None for never. `loader`: what makes the training patches.
+    `final_validation_cases`: how many cases nnU-Net's final validation segments, None for all.
     """
 
     alpha: tuple[float, ...] = PAPER_ALPHA
     recipe: Recipe = Recipe()
     patience: int | None = 10
-    loader: type[TrainingPatches] = TrainingPatches
+    loader: Callable[..., TrainingPatches] = TrainingPatches
+    final_validation_cases: int | None = None
 
     def __init__(
         self,
@@ -77,6 +80,7 @@ class MasegTrainer(nnUNetTrainer):
         self.inference_allowed_mirroring_axes: tuple[int, ...] | None = (COLUMNS,)
         self.network: Any
         self.dataset_class: Any
+        self._cases: int | None = None
         self.enable_deep_supervision = self.configuration_manager.network_arch_class_name != WITHOUT_DEEP_SUPERVISION
 
     def make_loss(self) -> PixelLoss:
@@ -102,7 +106,7 @@ class MasegTrainer(nnUNetTrainer):
     def initialize(self) -> None:
         """As nnU-Net, then the memory layout that is fastest."""
         super().initialize()
-        self.network = channels_last(self.network, self.device)
+        self.network = on_device(self.network, self.device)
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, Any]:
         """AdamW under nnU-Net's polynomial schedule."""
@@ -121,7 +125,7 @@ class MasegTrainer(nnUNetTrainer):
         else:
             train, validation = read_fold(folder, self.fold)
         self.print_to_log_file(f"Fold {self.fold}: {len(train)} training and {len(validation)} validation cases.")
-        return train, validation
+        return train, validation[: self._cases]
 
     def get_dataloaders(self) -> tuple[Any, Any]:
         """Augmented training patches from nnU-Net's workers, and the fixed validation patches from one of their own."""
@@ -189,11 +193,13 @@ class MasegTrainer(nnUNetTrainer):
         """nnU-Net's, on whole images, without mirroring: the paper uses no test-time augmentation (section 2.3.1)."""
         axes = self.inference_allowed_mirroring_axes
         self.inference_allowed_mirroring_axes = None
+        self._cases = self.final_validation_cases
         try:
             with autocast(self.device):
                 super().perform_actual_validation(save_probabilities)
         finally:
             self.inference_allowed_mirroring_axes = axes
+            self._cases = None
 
     @property
     def progress(self) -> Progress:

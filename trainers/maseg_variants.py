@@ -133,20 +133,8 @@ class MasegTrainerDemo(MasegTrainerPlainCE):
         self.num_epochs = 10
         self.num_iterations_per_epoch = 100
         self.oversample_foreground_percent = 1.0
-        self.cases: int | None = None
 
     def on_train_start(self) -> None:
         """As MasegTrainer, on one thread: for steps this small two lose more in waiting, and a core is left to load."""
         torch.set_num_threads(1)
         super().on_train_start()
-
-    def do_split(self) -> tuple[list[str], list[str]]:
-        """As MasegTrainer; the first few validation cases while the final validation runs."""
-        train, validation = super().do_split()
-        return train, validation[: self.cases]
-
-    def perform_actual_validation(self, save_probabilities: bool = False) -> None:
-        """As MasegTrainer, on the first few cases."""
-        self.cases = self.final_validation_cases
-        super().perform_actual_validation(save_probabilities)
-        self.cases = None

@@ -28,7 +28,7 @@ from maseg_nnunet.model_folder import build_network
 from maseg_nnunet.phantom import make_phantom
 from maseg_nnunet.phantom_dicom import write_exam
 from maseg_nnunet.pipeline import predict
-from maseg_nnunet.precision import autocast, channels_last
+from maseg_nnunet.precision import autocast, on_device
 from maseg_nnunet.readers.masks import read_mask
 from maseg_nnunet.steps import Settings
 from maseg_nnunet.voi import CaseLuts, Function, LookUpTable
@@ -58,7 +58,7 @@ def trained(architecture: dict[str, Any], spacing: float, patch: tuple[int, int]
     """
     torch.manual_seed(0)
     generator = np.random.default_rng(0)
-    network = channels_last(build_network("test", architecture), torch.device("cpu")).train()
+    network = on_device(build_network("test", architecture), torch.device("cpu")).train()
     rows, columns = round(236 / spacing), round(177 / spacing)
     images, masks = [], []
     for seed in range(100, 103):

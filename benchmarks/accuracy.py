@@ -25,6 +25,7 @@ from maseg_nnunet.lut_augmentation import WITHOUT_HEADER
 from maseg_nnunet.mammogram import Intent, Mammogram
 from maseg_nnunet.manifest import ManifestRow, read_manifest
 from maseg_nnunet.paths import RAW, dataset_folder, nnunet_folder
+from maseg_nnunet.writers.nifti import write_nifti
 
 JUDGED = ("ok", "minor", "")
 HEAD = "| data set | view | quality | n | breast | muscle (n) | median | overall | missed | where none is |"
@@ -58,14 +59,16 @@ def main() -> None:
 def segment(segmenter: Segmenter, folder: Path, row: ManifestRow, masks: Path) -> None:
     """Write the mask of one converted image, on its grid."""
     place = "imagesTs" if row.subset == "test" else "imagesTr"
-    image = sitk.ReadImage(str(folder / place / f"{row.case}_0000.nii.gz"))
+    mammogram = read_converted(folder / place / f"{row.case}_0000.nii.gz", Intent(row.intent))
+    write_nifti(masks / f"{row.case}.nii.gz", segmenter.predict(mammogram), mammogram.spacing)
+
+
+def read_converted(path: Path, intent: Intent) -> Mammogram:
+    """One converted image. VOI units are a window from 0 to 1 themselves, polarity included."""
+    image = sitk.ReadImage(str(path))
     # NIfTI keeps float32: unrounded, the black margin would be resampled, and no longer be exactly black.
-    column, line = (round(value, 6) for value in image.GetSpacing())
-    # VOI units are a window from 0 to 1 themselves, polarity included.
-    mammogram = Mammogram(Path(), sitk.GetArrayFromImage(image), (line, column), "", WITHOUT_HEADER, Intent(row.intent))
-    mask = sitk.GetImageFromArray(segmenter.predict(mammogram))
-    mask.CopyInformation(image)
-    sitk.WriteImage(mask, str(masks / f"{row.case}.nii.gz"), useCompression=True)
+    column, row = (round(value, 6) for value in image.GetSpacing())
+    return Mammogram(Path(), sitk.GetArrayFromImage(image), (row, column), "", WITHOUT_HEADER, intent)
 
 
 def table(cases: pd.DataFrame) -> list[str]:

@@ -39,7 +39,7 @@ class TrainingPatches(DataLoader):  # type: ignore[misc]  # nnU-Net and batchgen
     of the cases; one that it lacks has its NORMAL window jittered. `muscle_share`: the last of these in every batch, at
     least, hold a pixel of muscle where the case has one.
 
-    A variant of the augmentation overrides `gray` (from VOI units) or `finish` (of the patch).
+    A variant of the augmentation overrides `part` (what is there), `gray` (from VOI units) or `finish` (of the patch).
     """
 
     def __init__(
@@ -87,8 +87,14 @@ class TrainingPatches(DataLoader):  # type: ignore[misc]  # nnU-Net and batchgen
         point = muscle_pixel(properties, self.rng) if with_muscle else None
         placement = place(data.shape[-2:], self.patch, self.recipe, self.rng, point)
         box = source_box(placement)
-        image = self.gray(case, np.asarray(data[0, 0, box[0], box[1]], dtype=np.float32))
-        return self.finish(*sample(image, np.asarray(labels[0, 0, box[0], box[1]]), placement, box))
+        units, classes = self.part(data, labels, box)
+        return self.finish(*sample(self.gray(case, units), classes, placement, box))
+
+    def part(
+        self, data: Any, labels: Any, box: tuple[slice, slice]
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any]]:
+        """VOI units and labels of the part `box` of a case, whose arrays (1, 1, rows, columns) may lie on disk."""
+        return np.asarray(data[0, 0, box[0], box[1]], dtype=np.float32), np.asarray(labels[0, 0, box[0], box[1]])
 
     def gray(self, case: str, units: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """VOI units of a part of `case` to gray in [0, 1]: a jittered look-up table of its header."""

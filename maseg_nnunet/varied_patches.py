@@ -6,6 +6,7 @@ over their full range; a network trained on them alone takes their contrast and 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy.typing as npt
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset
 
 from maseg_nnunet.artefacts import fog_background, paste_label, paste_tape, paste_text
+from maseg_nnunet.cc_muscle import with_cc_muscle
 from maseg_nnunet.labels import Label
 from maseg_nnunet.loading import Patch, TrainingPatches
 from maseg_nnunet.lut_augmentation import luts_of
@@ -23,14 +25,24 @@ Image = npt.NDArray[np.float32]
 SMALL_MUSCLE: Final = 0.01
 """A muscle that covers less of the image than this (some 7 cm2) is small: narrow in MLO, nearly all of CC."""
 
-SMALL_MUSCLE_WEIGHT: Final = 3.0
-"""How much more often an image with a small muscle is drawn than another."""
+WINDOWS: Final = 2 / 3
+"""Share of the synthetic displays that are windows; the others are sigmoids."""
 
-RAW_LIKE: Final = 0.12
-"""Share of the patches that are made to look unprocessed."""
 
-ARTEFACTS: Final = 0.35
-"""Share of the patches with something pasted beside the breast."""
+@dataclass(frozen=True)
+class Variety:
+    """What is done how often, as shares of the patches.
+
+    `displays`: another window or sigmoid, where an image has none of its own; `raw_like`: made to look unprocessed;
+    `artefacts`: something pasted beside the breast; `cc_muscles`: a muscle drawn, where there is none. `small_muscles`:
+    how much more often an image with a small muscle is drawn than another.
+    """
+
+    displays: float = 0.6
+    raw_like: float = 0.12
+    artefacts: float = 0.35
+    cc_muscles: float = 0.0
+    small_muscles: float = 3.0
 
 
 class VariedPatches(TrainingPatches):
@@ -39,21 +51,30 @@ class VariedPatches(TrainingPatches):
     Images whose header has look-up tables keep to those. Images with a small muscle are drawn more often.
     """
 
-    def __init__(self, data: nnUNetBaseDataset, *arguments: Any, **options: Any) -> None:
+    def __init__(self, data: nnUNetBaseDataset, *arguments: Any, variety: Variety = Variety(), **options: Any) -> None:
         super().__init__(data, *arguments, **options)
-        weights = np.array([SMALL_MUSCLE_WEIGHT if has_small_muscle(data, case) else 1.0 for case in data.identifiers])
+        self.variety = variety
+        small = np.array([has_small_muscle(data, case) for case in data.identifiers])
+        weights = np.where(small, variety.small_muscles, 1.0)
         self.sampling_probabilities = weights / weights.sum()
+
+    def part(self, data: Any, labels: Any, box: tuple[slice, slice]) -> tuple[Image, npt.NDArray[Any]]:
+        """As `TrainingPatches`; at times of the case with a muscle drawn into it."""
+        if self.rng.random() >= self.variety.cc_muscles:
+            return super().part(data, labels, box)
+        units, classes = with_cc_muscle(np.asarray(data[0, 0], dtype=np.float32), np.asarray(labels[0, 0]), self.rng)
+        return units[box], classes[box]
 
     def gray(self, case: str, units: npt.NDArray[np.float32]) -> Image:
         """VOI units to gray in [0, 1], of as many contrasts as there are makers, at times as in a raw image."""
         image = super().gray(case, units)
-        if has_full_range_only(luts_of(case, self.voi_luts)):
-            image = display_by_chance(image, self.rng)
-        return raw_like(image, self.rng) if self.rng.random() < RAW_LIKE else image
+        if has_full_range_only(luts_of(case, self.voi_luts)) and self.rng.random() < self.variety.displays:
+            image = another_display(image, self.rng)
+        return raw_like(image, self.rng) if self.rng.random() < self.variety.raw_like else image
 
     def finish(self, image: Image, labels: npt.NDArray[np.uint8]) -> Patch:
         """Artefacts beside the breast, then gamma and noise."""
-        if self.rng.random() < ARTEFACTS:
+        if self.rng.random() < self.variety.artefacts:
             image = paste_beside(image, labels != Label.BACKGROUND, self.rng)
         return super().finish(image, labels)
 
@@ -71,15 +92,12 @@ def has_full_range_only(luts: CaseLuts) -> bool:
     return len(luts.luts) == 1 and luts.luts[0].explanation in ("", FULL_RANGE)
 
 
-def display_by_chance(image: Image, rng: np.random.Generator) -> Image:
-    """`image`, float32 in [0, 1], as it is (2 of 5), by a window (2 of 5), or by a sigmoid (1 of 5), as in headers.
+def another_display(image: Image, rng: np.random.Generator) -> Image:
+    """`image`, float32 in [0, 1], by a window or a sigmoid as they are in headers.
 
     Windows begin within a tenth of black, so that the skin is seen, and end between 0.65 and 1.3.
     """
-    kind = rng.random()
-    if kind < 0.4:
-        return image
-    if kind < 0.8:
+    if rng.random() < WINDOWS:
         low, high = rng.uniform(-0.15, 0.1), rng.uniform(0.65, 1.3)
         lut = LookUpTable("", Function.LINEAR_EXACT, center=(low + high) / 2, width=high - low)
     else:

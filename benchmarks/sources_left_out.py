@@ -1,0 +1,145 @@
+"""What a model makes of a source that it has not seen, and what each part of the augmentation gains there.
+
+    python benchmarks/sources_left_out.py -d 500 -o left_out
+
+Trains on the folds of the combined data set that leave one source out, by each of the trainers, unless that is done
+already; killed and started again it goes on. Every woman of the source left out is segmented, as `maseg predict` does
+it. `raw-like` and `labels, tape` are its test women again, made to look raw, and with things pasted beside the breast.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pandas as pd
+import SimpleITK as sitk  # noqa: N813
+from accuracy import JUDGED, read_converted
+from rich.progress import track
+
+from maseg_nnunet.evaluation.metrics import score_case
+from maseg_nnunet.inference import Segmenter
+from maseg_nnunet.labels import Label
+from maseg_nnunet.mammogram import Intent
+from maseg_nnunet.manifest import ManifestRow, read_manifest
+from maseg_nnunet.model_folder import CHECKPOINT, DATASET, PLANS
+from maseg_nnunet.paths import FOLDS, RAW, RESULTS, dataset_folder, nnunet_folder
+from maseg_nnunet.varied_patches import Image, paste_beside, raw_like
+
+TRAINERS = (
+    "MasegTrainerVariedShort",
+    "MasegTrainerVariedNoDisplays",
+    "MasegTrainerVariedNoArtefacts",
+    "MasegTrainerVariedNoRawLike",
+)
+WITHOUT = "without "
+
+
+def as_it_is(image: Image, labels: np.ndarray, rng: np.random.Generator) -> Image:
+    return image
+
+
+def unprocessed(image: Image, labels: np.ndarray, rng: np.random.Generator) -> Image:
+    return raw_like(np.clip(image, 0, 1), rng)
+
+
+def with_artefacts(image: Image, labels: np.ndarray, rng: np.random.Generator) -> Image:
+    return paste_beside(np.clip(image, 0, 1), labels != Label.BACKGROUND, rng)
+
+
+Change = Callable[[Image, np.ndarray, np.random.Generator], Image]
+CONDITIONS: dict[str, Change] = {"as it is": as_it_is, "raw-like": unprocessed, "labels, tape": with_artefacts}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("-d", "--dataset", type=int, default=500, help="combined data set (default 500)")
+    parser.add_argument("-p", "--plans", default="maseg_lite")
+    parser.add_argument("-o", "--output", type=Path, default=Path("left_out"))
+    parser.add_argument("--trainer", action="append", help="trainer, by default the four that are compared")
+    parser.add_argument("--device", default="cpu")
+    options = parser.parse_args()
+    folder = dataset_folder(nnunet_folder(RAW), options.dataset)
+    folds = {
+        entry["fold"]: entry["name"].removeprefix(WITHOUT)
+        for entry in json.loads((folder / FOLDS).read_text())
+        if entry["name"].startswith(WITHOUT)
+    }
+    for trainer in options.trainer or TRAINERS:
+        for fold, source in folds.items():
+            scores = options.output / f"{trainer}_without_{source}.csv"
+            if not scores.is_file():
+                trained = nnunet_folder(RESULTS) / folder.name / f"{trainer}__{options.plans}__2d"
+                if not (trained / f"fold_{fold}" / CHECKPOINT).is_file() or not (trained / PLANS).is_file():
+                    train(options.dataset, fold, options.plans, trainer, options.device)
+                table = score(segmenter_of(trained, fold), folder, source)
+                scores.parent.mkdir(parents=True, exist_ok=True)
+                table.to_csv(scores, index=False)
+            for line in summary(pd.read_csv(scores)):
+                print(f"| {trainer} | {source} {line}", flush=True)
+
+
+def train(dataset: int, fold: int, plans: str, trainer: str, device: str) -> None:
+    command = [str(Path(sys.executable).with_name("nnUNetv2_train")), str(dataset), "2d", str(fold)]
+    subprocess.run([*command, "-p", plans, "-tr", trainer, "-device", device, "--c"], check=True, stdout=sys.stderr)
+
+
+def segmenter_of(trained: Path, fold: int) -> Segmenter:
+    """The model of one fold of the folder, which holds several."""
+    with TemporaryDirectory() as temporary:
+        for name in (PLANS, DATASET, f"fold_{fold}"):
+            (Path(temporary) / name).symlink_to((trained / name).resolve())
+        return Segmenter(temporary)
+
+
+def score(segmenter: Segmenter, folder: Path, source: str) -> pd.DataFrame:
+    """Scores of every judged case of `source`; under the other conditions of its test women."""
+    rows = [row for row in read_manifest(folder) if row.dataset == source and row.quality in JUDGED]
+    scores = []
+    for row in track(rows, description=source, disable=not sys.stderr.isatty()):
+        for condition, change in CONDITIONS.items():
+            if condition == "as it is" or row.subset == "test":
+                scores.append(
+                    {"condition": condition, "case": row.case, **segment(segmenter, folder.parent, row, change)}
+                )
+    return pd.DataFrame(scores)
+
+
+def segment(segmenter: Segmenter, raw: Path, row: ManifestRow, change: Change) -> dict[str, float | bool]:
+    image = next(raw.glob(f"*/images*/{row.case}_0000.nii.gz"))
+    labels = sitk.GetArrayFromImage(sitk.ReadImage(str(next(raw.glob(f"*/labels*/{row.case}.nii.gz")))))
+    mammogram = read_converted(image, Intent(row.intent))
+    rng = np.random.default_rng(zlib.crc32(row.case.encode()))
+    changed = change(np.asarray(mammogram.pixels, dtype=np.float32), labels, rng)
+    mask = segmenter.predict(replace(mammogram, pixels=changed))
+    found = score_case(mask, labels, mammogram.spacing)
+    return {
+        "breast": found.dice_breast,
+        "muscle": found.dice_pectoral,
+        "overall": found.dice_overall,
+        "large_false_positive": found.large_false_positive,
+        "without_muscle": found.reference_pectoral_area == 0,
+    }
+
+
+def summary(scores: pd.DataFrame) -> list[str]:
+    """The rest of a row for each condition: n, breast, muscle, overall, muscle where none is."""
+    lines = []
+    for condition in CONDITIONS:
+        chosen = scores[scores["condition"] == condition]
+        extra = f"{int(chosen['large_false_positive'].sum())} of {int(chosen['without_muscle'].sum())}"
+        means = " | ".join(f"{chosen[name].mean():.3f}" for name in ("breast", "muscle", "overall"))
+        lines.append(f"| {condition} | {len(chosen)} | {means} | {extra} |")
+    return lines
+
+
+if __name__ == "__main__":
+    main()

@@ -77,9 +77,7 @@ def main() -> None:
         for fold, source in folds.items():
             scores = options.output / f"{trainer}_without_{source}.csv"
             if not scores.is_file():
-                trained = nnunet_folder(RESULTS) / folder.name / f"{trainer}__{options.plans}__2d"
-                if not (trained / f"fold_{fold}" / CHECKPOINT).is_file() or not (trained / PLANS).is_file():
-                    train(options.dataset, fold, options.plans, trainer, options.device)
+                trained = train_once(folder, fold, options.plans, trainer, options.device)
                 table = score(segmenter_of(trained, fold), folder, source)
                 scores.parent.mkdir(parents=True, exist_ok=True)
                 table.to_csv(scores, index=False)
@@ -87,9 +85,13 @@ def main() -> None:
                 print(f"| {trainer} | {source} {line}", flush=True)
 
 
-def train(dataset: int, fold: int, plans: str, trainer: str, device: str) -> None:
-    command = [str(Path(sys.executable).with_name("nnUNetv2_train")), str(dataset), "2d", str(fold)]
-    subprocess.run([*command, "-p", plans, "-tr", trainer, "-device", device, "--c"], check=True, stdout=sys.stderr)
+def train_once(dataset: Path, fold: int, plans: str, trainer: str, device: str) -> Path:
+    """The folder of the trained model, trained if it has no such fold."""
+    trained = nnunet_folder(RESULTS) / dataset.name / f"{trainer}__{plans}__2d"
+    if not (trained / f"fold_{fold}" / CHECKPOINT).is_file():
+        command = [str(Path(sys.executable).with_name("nnUNetv2_train")), dataset.name, "2d", str(fold), "-p", plans]
+        subprocess.run([*command, "-tr", trainer, "-device", device, "--c"], check=True, stdout=sys.stderr)
+    return trained
 
 
 def segmenter_of(trained: Path, fold: int) -> Segmenter:

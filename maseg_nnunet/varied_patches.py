@@ -41,7 +41,7 @@ class Variety:
     displays: float = 0.6
     raw_like: float = 0.12
     artefacts: float = 0.35
-    cc_muscles: float = 0.0
+    cc_muscles: float = 0.3
     small_muscles: float = 3.0
 
 

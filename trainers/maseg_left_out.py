@@ -1,6 +1,6 @@
-"""Short trainings that tell what each part of MasegTrainerVaried's variety gains on a source that was left out.
+"""Short trainings that tell what each part of MasegTrainerVaried's variety gains.
 
-`benchmarks/sources_left_out.py` runs them. All are as long; each leaves one part out.
+`benchmarks/sources_left_out.py` and `benchmarks/cross_validation.py` run them. All are as long.
 """
 
 # nnU-Net comes without types:
@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -16,10 +17,13 @@ from maseg_nnunet.trainers.maseg_variants import MasegTrainerVaried
 
 from maseg_nnunet.varied_patches import VariedPatches, Variety
 
+WITHOUT_CC_MUSCLES = Variety(cc_muscles=0)
+
 
 class MasegTrainerVariedShort(MasegTrainerVaried):
-    """All of MasegTrainerVaried in 800 steps."""
+    """All of MasegTrainerVaried in 800 steps, but for the muscles that are drawn into CC views."""
 
+    loader = staticmethod(partial(VariedPatches, variety=WITHOUT_CC_MUSCLES))
     final_validation_cases = 2
 
     def __init__(
@@ -38,16 +42,22 @@ class MasegTrainerVariedShort(MasegTrainerVaried):
 class MasegTrainerVariedNoDisplays(MasegTrainerVariedShort):
     """Without synthetic windows and sigmoids."""
 
-    loader = partial(VariedPatches, variety=Variety(displays=0))
+    loader = staticmethod(partial(VariedPatches, variety=replace(WITHOUT_CC_MUSCLES, displays=0)))
 
 
 class MasegTrainerVariedNoRawLike(MasegTrainerVariedShort):
     """Without images that are made to look raw."""
 
-    loader = partial(VariedPatches, variety=Variety(raw_like=0))
+    loader = staticmethod(partial(VariedPatches, variety=replace(WITHOUT_CC_MUSCLES, raw_like=0)))
 
 
 class MasegTrainerVariedNoArtefacts(MasegTrainerVariedShort):
     """Without labels, tape and fog beside the breast."""
 
-    loader = partial(VariedPatches, variety=Variety(artefacts=0))
+    loader = staticmethod(partial(VariedPatches, variety=replace(WITHOUT_CC_MUSCLES, artefacts=0)))
+
+
+class MasegTrainerVariedCCMuscles(MasegTrainerVariedShort):
+    """With muscles drawn into CC views."""
+
+    loader = staticmethod(partial(VariedPatches, variety=Variety()))

@@ -17,6 +17,7 @@ from maseg_nnunet.errors import DatasetError
 from maseg_nnunet.losses import CrossEntropyAndDice, PlainCrossEntropy, WeightedCrossEntropy, WeightedFocal
 from maseg_nnunet.paths import SPLITS, VOI_LUTS
 from maseg_nnunet.precision import cpu_has_bf16
+from maseg_nnunet.varied_patches import Variety
 from tests.trainers import tiny
 
 # timm, which nnU-Net imports, decorates a class with something that PyTorch has deprecated.
@@ -302,3 +303,22 @@ def test_nnunet_finds_every_variant(name: str, tiny_base: Path) -> None:
     assert trainer.patience == (None if name in ALL_EPOCHS else 10)
     assert trainer.recipe.noise == ((0.0, 0.05) if name in NOISE_RANGE else (0.05, 0.05))
     assert trainer.num_epochs == EPOCHS.get(name, 200)
+
+
+LEFT_OUT = {
+    "MasegTrainerVariedShort": Variety(cc_muscles=0),
+    "MasegTrainerVariedNoDisplays": Variety(cc_muscles=0, displays=0),
+    "MasegTrainerVariedNoRawLike": Variety(cc_muscles=0, raw_like=0),
+    "MasegTrainerVariedNoArtefacts": Variety(cc_muscles=0, artefacts=0),
+    "MasegTrainerVariedCCMuscles": Variety(),
+}
+
+
+@pytest.mark.parametrize("name", LEFT_OUT)
+def test_short_trainings_differ_in_variety_alone(name: str, tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("nnUNet_n_proc_DA", "0")
+    trainer = make(tiny_base, recursive_find_trainer_class_by_name(name))
+    assert (trainer.num_epochs, trainer.num_iterations_per_epoch) == (16, 50)
+    assert isinstance(trainer.make_loss(), CrossEntropyAndDice)
+    trainer.initialize()
+    assert trainer.get_dataloaders()[0].data_loader.variety == LEFT_OUT[name]

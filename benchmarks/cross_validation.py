@@ -1,0 +1,82 @@
+"""What becomes of the muscle of CC views, which too few have for the test women alone to tell.
+
+    maseg combine -d 500 505 506 --cross-validation 3
+    maseg plan -d 500 --plans maseg_lite
+    python benchmarks/cross_validation.py -d 500 -o cross_validation
+
+Trains on each fold that holds a share of the women back, and on fold 0, unless that is done already; killed and started
+again it goes on. Each woman is segmented, as `maseg predict` does it, by the model that has not seen her: those held
+back by their fold's, the test women by fold 0's. `found`: the share of muscles of which anything was found.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import pandas as pd
+from accuracy import JUDGED
+from sources_left_out import as_it_is, segment, segmenter_of, train_once
+
+from maseg_nnunet.manifest import ManifestRow, read_manifest
+from maseg_nnunet.paths import FOLDS, RAW, SPLITS, dataset_folder, nnunet_folder
+
+TRAINERS = ("MasegTrainerVariedShort", "MasegTrainerVariedCCMuscles")
+COLUMNS = "| trainer | view | n | overall | muscle (n) | median | found | extra muscle where none is |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("-d", "--dataset", type=int, default=500, help="combined data set (default 500)")
+    parser.add_argument("--source", default="inbreast", help="data set that is scored (default inbreast)")
+    parser.add_argument("-p", "--plans", default="maseg_lite")
+    parser.add_argument("-o", "--output", type=Path, default=Path("cross_validation"))
+    parser.add_argument("--trainer", action="append", help="trainer, by default the two that are compared")
+    parser.add_argument("--device", default="cpu")
+    options = parser.parse_args()
+    folder = dataset_folder(nnunet_folder(RAW), options.dataset)
+    unseen = rows_unseen(folder, options.source)
+    print(COLUMNS + "\n" + "| --- " * COLUMNS[1:].count("|") + "|")
+    for trainer in options.trainer or TRAINERS:
+        scores = []
+        for fold, rows in unseen.items():
+            file = options.output / f"{trainer}_fold_{fold}.csv"
+            if not file.is_file():
+                segmenter = segmenter_of(train_once(folder, fold, options.plans, trainer, options.device), fold)
+                found = [{"view": row.view, **segment(segmenter, folder.parent, row, as_it_is)} for row in rows]
+                file.parent.mkdir(parents=True, exist_ok=True)
+                pd.DataFrame(found, index=[row.case for row in rows]).to_csv(file, index_label="case")
+            scores.append(pd.read_csv(file))
+        for line in summary(pd.concat(scores)):
+            print(f"| {trainer} {line}", flush=True)
+
+
+def rows_unseen(folder: Path, source: str) -> dict[int, list[ManifestRow]]:
+    """Of fold 0 the test women, of each fold that holds women back those; cases of `source` that are judged."""
+    rows = [row for row in read_manifest(folder) if row.dataset == source and row.quality in JUDGED]
+    splits = json.loads((folder / SPLITS).read_text())
+    unseen = {0: [row for row in rows if row.subset == "test"]}
+    for entry in json.loads((folder / FOLDS).read_text()):
+        if entry["name"].endswith("held back"):
+            split = splits[entry["fold"]]
+            used = {*split["train"], *split["val"]}
+            unseen[entry["fold"]] = [row for row in rows if row.subset != "test" and row.case not in used]
+    return unseen
+
+
+def summary(scores: pd.DataFrame) -> list[str]:
+    """The rest of a row for each view."""
+    lines = []
+    for view, group in scores.groupby("view"):
+        muscles = group.loc[~group["without_muscle"], "muscle"]
+        extra = f"{int(group['large_false_positive'].sum())} of {int(group['without_muscle'].sum())}"
+        lines.append(
+            f"| {view} | {len(group)} | {group['overall'].mean():.3f} | {muscles.mean():.3f} ({len(muscles)}) "
+            f"| {muscles.median():.3f} | {int((muscles > 0).sum())} of {len(muscles)} | {extra} |"
+        )
+    return lines
+
+
+if __name__ == "__main__":
+    main()

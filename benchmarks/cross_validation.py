@@ -22,7 +22,7 @@ from sources_left_out import as_it_is, segment, segmenter_of, train_once
 from maseg_nnunet.manifest import ManifestRow, read_manifest
 from maseg_nnunet.paths import FOLDS, RAW, SPLITS, dataset_folder, nnunet_folder
 
-TRAINERS = ("MasegTrainerVariedShort", "MasegTrainerVariedCCMuscles")
+TRAINERS = ("MasegTrainerVariedTissue", "MasegTrainerVariedCCMuscles")
 COLUMNS = "| trainer | view | n | overall | muscle (n) | median | found | extra muscle where none is |"
 
 

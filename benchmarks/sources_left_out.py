@@ -39,6 +39,7 @@ TRAINERS = (
     "MasegTrainerVariedNoDisplays",
     "MasegTrainerVariedNoArtefacts",
     "MasegTrainerVariedNoRawLike",
+    "MasegTrainerVariedTissue",
 )
 WITHOUT = "without "
 
@@ -64,7 +65,7 @@ def main() -> None:
     parser.add_argument("-d", "--dataset", type=int, default=500, help="combined data set (default 500)")
     parser.add_argument("-p", "--plans", default="maseg_lite")
     parser.add_argument("-o", "--output", type=Path, default=Path("left_out"))
-    parser.add_argument("--trainer", action="append", help="trainer, by default the four that are compared")
+    parser.add_argument("--trainer", action="append", help="trainer, by default all that are compared")
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     folder = dataset_folder(nnunet_folder(RAW), options.dataset)

@@ -18,6 +18,7 @@ from maseg_nnunet.cc_muscle import with_cc_muscle
 from maseg_nnunet.labels import Label
 from maseg_nnunet.loading import Patch, TrainingPatches
 from maseg_nnunet.lut_augmentation import luts_of
+from maseg_nnunet.tissue_contrast import change_muscle, change_rim
 from maseg_nnunet.voi import FULL_RANGE, CaseLuts, Function, LookUpTable, apply_lut
 
 Image = npt.NDArray[np.float32]
@@ -33,12 +34,15 @@ WINDOWS: Final = 2 / 3
 class Variety:
     """What is done how often, as shares of the patches.
 
-    `displays`: another window or sigmoid, where an image has none of its own; `raw_like`: made to look unprocessed;
-    `artefacts`: something pasted beside the breast; `cc_muscles`: a muscle drawn, where there is none. `small_muscles`:
-    how much more often an image with a small muscle is drawn than another.
+    `displays`: another window or sigmoid, where an image has none of its own; `rims`, `muscles`: another brightness of
+    the breast's rim, of its muscle; `raw_like`: made to look unprocessed; `artefacts`: something pasted beside the
+    breast; `cc_muscles`: a muscle drawn, where there is none. `small_muscles`: how much more often an image with a
+    small muscle is drawn than another.
     """
 
     displays: float = 0.6
+    rims: float = 0.4
+    muscles: float = 0.3
     raw_like: float = 0.12
     artefacts: float = 0.35
     cc_muscles: float = 0.3
@@ -59,11 +63,18 @@ class VariedPatches(TrainingPatches):
         self.sampling_probabilities = weights / weights.sum()
 
     def part(self, data: Any, labels: Any, box: tuple[slice, slice]) -> tuple[Image, npt.NDArray[Any]]:
-        """As `TrainingPatches`; at times of the case with a muscle drawn into it."""
-        if self.rng.random() >= self.variety.cc_muscles:
-            return super().part(data, labels, box)
-        units, classes = with_cc_muscle(np.asarray(data[0, 0], dtype=np.float32), np.asarray(labels[0, 0]), self.rng)
-        return units[box], classes[box]
+        """As `TrainingPatches`; at times with a muscle drawn into it, with its rim or muscle as bright as elsewhere."""
+        draws = self.rng.random(3) < (self.variety.cc_muscles, self.variety.rims, self.variety.muscles)
+        if draws[0]:
+            whole = np.asarray(data[0, 0], dtype=np.float32), np.asarray(labels[0, 0])
+            units, classes = (array[box] for array in with_cc_muscle(*whole, self.rng))
+        else:
+            units, classes = super().part(data, labels, box)
+        if draws[1] and units.size:
+            units = change_rim(units, classes, self.rng)
+        if draws[2] and units.size:
+            units = change_muscle(units, classes, self.rng)
+        return units, classes
 
     def gray(self, case: str, units: npt.NDArray[np.float32]) -> Image:
         """VOI units to gray in [0, 1], of as many contrasts as there are makers, at times as in a raw image."""

@@ -17,13 +17,13 @@ from maseg_nnunet.trainers.maseg_variants import MasegTrainerVaried
 
 from maseg_nnunet.varied_patches import VariedPatches, Variety
 
-WITHOUT_CC_MUSCLES = Variety(cc_muscles=0)
+CONTRAST_AND_ARTEFACTS = Variety(rims=0, muscles=0, cc_muscles=0)
 
 
 class MasegTrainerVariedShort(MasegTrainerVaried):
-    """All of MasegTrainerVaried in 800 steps, but for the muscles that are drawn into CC views."""
+    """800 steps of MasegTrainerVaried with displays, raw-like images and artefacts alone."""
 
-    loader = staticmethod(partial(VariedPatches, variety=WITHOUT_CC_MUSCLES))
+    loader = staticmethod(partial(VariedPatches, variety=CONTRAST_AND_ARTEFACTS))
     final_validation_cases = 2
 
     def __init__(
@@ -42,22 +42,28 @@ class MasegTrainerVariedShort(MasegTrainerVaried):
 class MasegTrainerVariedNoDisplays(MasegTrainerVariedShort):
     """Without synthetic windows and sigmoids."""
 
-    loader = staticmethod(partial(VariedPatches, variety=replace(WITHOUT_CC_MUSCLES, displays=0)))
+    loader = staticmethod(partial(VariedPatches, variety=replace(CONTRAST_AND_ARTEFACTS, displays=0)))
 
 
 class MasegTrainerVariedNoRawLike(MasegTrainerVariedShort):
     """Without images that are made to look raw."""
 
-    loader = staticmethod(partial(VariedPatches, variety=replace(WITHOUT_CC_MUSCLES, raw_like=0)))
+    loader = staticmethod(partial(VariedPatches, variety=replace(CONTRAST_AND_ARTEFACTS, raw_like=0)))
 
 
 class MasegTrainerVariedNoArtefacts(MasegTrainerVariedShort):
     """Without labels, tape and fog beside the breast."""
 
-    loader = staticmethod(partial(VariedPatches, variety=replace(WITHOUT_CC_MUSCLES, artefacts=0)))
+    loader = staticmethod(partial(VariedPatches, variety=replace(CONTRAST_AND_ARTEFACTS, artefacts=0)))
+
+
+class MasegTrainerVariedTissue(MasegTrainerVariedShort):
+    """With another brightness of rim and muscle."""
+
+    loader = staticmethod(partial(VariedPatches, variety=Variety(cc_muscles=0)))
 
 
 class MasegTrainerVariedCCMuscles(MasegTrainerVariedShort):
-    """With muscles drawn into CC views."""
+    """With that and with muscles drawn into CC views: all of MasegTrainerVaried."""
 
     loader = staticmethod(partial(VariedPatches, variety=Variety()))

@@ -1,0 +1,89 @@
+"""How bright the rim of the breast and the muscle are beside the rest: what tells film, digital and their makers apart.
+
+Towards its skin line a compressed breast becomes thin. On film and in raw images it fades there into the background;
+processed digital images are equalized, as bright at the skin as inside. The muscle is white on film and hardly brighter
+than gland in many digital images. A network that has seen one of these alone misses the skin or the muscle in the
+other. For training: both are changed at random, by the image's labels.
+
+Images are (rows, columns) float32 in VOI units, labels are integers of the same shape, lengths are pixels.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from maseg_nnunet.labels import Label
+
+MOST_GAIN: Final = 3.0
+"""What is dark is made brighter by no more than this."""
+
+Image = npt.NDArray[np.float32]
+Labels = npt.NDArray[Any]
+
+
+def change_rim(units: Image, labels: Labels, rng: np.random.Generator) -> Image:
+    """`units` with another mean gray at each depth below the skin: from as bright as inside to black at the skin.
+
+    The rim is 3 to 13 % of the image's rows wide (in a whole mammogram about 7 to 30 mm). Unchanged where nothing of
+    the breast lies deeper, or no skin is to be seen.
+    """
+    depth = depth_below_skin(labels > Label.BACKGROUND)
+    width = max(2, round(rng.uniform(0.03, 0.13) * len(units)))
+    fall, power = rng.uniform(0, 0.95), rng.uniform(0.7, 2.5)
+    in_rim, inside = (depth > 0) & (depth < width), (depth >= width) & (depth < 2 * width)
+    if not in_rim.any() or not inside.any():
+        return units
+    seen = np.clip(units, 0, 1)
+    level = float(seen[inside].mean())
+    bins = depth[in_rim].astype(np.intp)
+    count = np.maximum(np.bincount(bins, minlength=width), 1)
+    profile = np.bincount(bins, seen[in_rim], width) / count
+    middle = (np.arange(width) + 0.5) / width
+    gains = np.clip(level * (1 - fall * (1 - middle) ** power) / np.maximum(profile, 0.01), 0.05, MOST_GAIN)
+    # The outermost pixels are partly air: equalized, they would become a bright line.
+    gains[:2] = np.minimum(gains[:2], gains[min(2, width - 1)])
+    gain = np.interp(depth, np.append(np.arange(width) + 0.5, width + 0.5), np.append(gains, 1.0))
+    return np.asarray(np.where(depth > 0, units * gain, units), dtype=np.float32)
+
+
+def change_muscle(units: Image, labels: Labels, rng: np.random.Generator) -> Image:
+    """`units` with the muscle brighter by 0.03 to 0.5 than the breast beside it, on average.
+
+    Unchanged without a muscle or without breast beside it.
+    """
+    muscle = (labels == Label.PECTORAL_MUSCLE).astype(np.uint8)
+    reach = max(3, len(units) // 20)
+    near = cv2.dilate(muscle, np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)) > 0
+    beside = near & (labels == Label.BREAST)
+    if not muscle.any() or not beside.any():
+        return units
+    shift = rng.uniform(0.03, 0.5) - float(units[muscle > 0].mean() - units[beside].mean())
+    cover = cv2.GaussianBlur(muscle.astype(np.float32), (0, 0), rng.uniform(0.7, 2.0))
+    return np.asarray(units + shift * cover * (labels > Label.BACKGROUND), dtype=np.float32)
+
+
+def depth_below_skin(breast: npt.NDArray[np.bool_]) -> Image:
+    """Pixels to the nearest one outside `breast`, 0 outside.
+
+    The chest wall, which is the straighter of its two sides, is no skin; nor are the image's edges.
+    """
+    rows = breast.any(axis=1)
+    first, last = breast[rows].argmax(axis=1), breast.shape[1] - 1 - breast[rows, ::-1].argmax(axis=1)
+    columns = np.arange(breast.shape[1])
+    filled = breast.copy()
+    if _waviness(first) < _waviness(last):
+        filled[rows] |= columns < first[:, None]
+    else:
+        filled[rows] |= columns > last[:, None]
+    reach = max(breast.shape) // 4
+    padded = cv2.copyMakeBorder(filled.astype(np.uint8), reach, reach, reach, reach, cv2.BORDER_REPLICATE)
+    distance = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_5)[reach:-reach, reach:-reach]
+    return np.asarray(np.where(breast, distance, 0), dtype=np.float32)
+
+
+def _waviness(line: npt.NDArray[np.intp]) -> float:
+    return float(np.abs(line - np.median(line)).mean()) if line.size else 0.0

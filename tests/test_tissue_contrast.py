@@ -1,0 +1,82 @@
+"""Rims and muscles of other brightness."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from maseg_nnunet.labels import Label
+from maseg_nnunet.tissue_contrast import MOST_GAIN, change_muscle, change_rim, depth_below_skin
+
+SHAPE = (300, 240)
+
+
+def breast(margin: int = 0) -> np.ndarray:
+    """Labels of a half disc whose chest wall is at column `margin`, with a muscle in its upper corner."""
+    rows, columns = np.indices(SHAPE)
+    labels = ((rows - 150) ** 2 + (columns - margin) ** 2 < 130**2).astype(np.int16)
+    labels[:, :margin] = 0
+    labels[(labels > 0) & (rows - 20 + 2 * (columns - margin) < 90)] = Label.PECTORAL_MUSCLE
+    return labels
+
+
+@pytest.mark.parametrize("margin", [0, 25])
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_depth_is_that_below_the_skin_alone(margin: int, mirrored: bool) -> None:
+    labels = breast(margin)[:, :: -1 if mirrored else 1]
+    depth = depth_below_skin(labels > 0)
+    depth = depth[:, :: -1 if mirrored else 1]
+    rows, columns = np.indices(SHAPE)
+    expected = 130 - np.hypot(rows - 150, columns - margin)
+    inside = breast(margin) > 0
+    # Near the chest wall's ends the nearest skin may lie beyond the image's, or the margin's, edge.
+    sure = inside & (expected < 60) & (columns - margin > 60)
+    assert depth[sure] == pytest.approx(expected[sure], abs=2.5)
+    assert depth[150, margin] > 100
+    assert (depth[~inside] == 0).all() and (depth[inside] > 0).all()
+
+
+def test_the_rim_fades_or_is_equalized_and_nothing_else_changes() -> None:
+    rng = np.random.default_rng(0)
+    labels = breast()
+    depth = depth_below_skin(labels > 0)
+    flat = np.where(labels > 0, 0.6, 0.02).astype(np.float32)
+    faded = (flat * np.where(labels > 0, np.clip(depth / 30, 0.1, 1), 1)).astype(np.float32)
+    outer = (depth > 3) & (depth < 8)
+    flat_rims, faded_rims = [], []
+    for _ in range(80):
+        for image, rims in ((flat, flat_rims), (faded, faded_rims)):
+            changed = change_rim(image, labels, rng)
+            assert changed.dtype == np.float32 and np.isfinite(changed).all()
+            assert np.array_equal(changed[labels == 0], image[labels == 0])
+            assert np.allclose(changed[depth > 0.15 * SHAPE[0]], image[depth > 0.15 * SHAPE[0]])
+            assert (changed <= image * MOST_GAIN + 1e-6).all() and changed.min() >= 0
+            rims.append(changed[outer].mean())
+    assert min(flat_rims) < 0.15 and max(flat_rims) > 0.55 and max(flat_rims) < 0.61
+    assert max(faded_rims) > 2 * faded[outer].mean()
+
+
+def test_the_muscle_becomes_as_bright_as_drawn() -> None:
+    rng = np.random.default_rng(0)
+    labels = breast()
+    image = np.where(labels > 0, 0.5, 0.02).astype(np.float32)
+    found = []
+    for _ in range(80):
+        changed = change_muscle(image, labels, rng)
+        assert changed.dtype == np.float32
+        assert np.array_equal(changed[labels == 0], image[labels == 0])
+        far = labels[:, 120:] == Label.BREAST
+        assert np.allclose(changed[:, 120:][far], 0.5)
+        found.append(np.median(changed[labels == Label.PECTORAL_MUSCLE]) - 0.5)
+    assert 0.025 < min(found) < 0.08 and 0.42 < max(found) < 0.51
+
+
+def test_where_there_is_nothing_to_change_nothing_is() -> None:
+    rng = np.random.default_rng(0)
+    image = rng.random(SHAPE, dtype=np.float32)
+    for labels in (np.zeros(SHAPE, np.int16), np.ones(SHAPE, np.int16), np.full(SHAPE, -1, np.int16)):
+        assert np.array_equal(change_muscle(image, labels, rng), image)
+        assert np.array_equal(change_rim(image, labels, rng), image)
+    tiny = np.ones((1, 1), np.float32)
+    assert np.array_equal(change_rim(tiny, np.ones((1, 1), np.int8), rng), tiny)
+    assert np.array_equal(change_muscle(image, np.full(SHAPE, 2, np.int16), rng), image)

@@ -66,6 +66,6 @@ def _blended(
 
 
 def _labelled(labels: Labels, muscle: npt.NDArray[np.bool_]) -> Labels:
-    drawn = labels.copy()
+    drawn: Labels = labels.copy()
     drawn[muscle] = Label.PECTORAL_MUSCLE
     return drawn

@@ -239,7 +239,7 @@ def softmax(prepared: Prepared, logits: Image) -> Image:
     background = np.zeros((len(LABELS), 1, 1), dtype=np.float32)
     background[Label.BACKGROUND] = 1
     if prepared.image is None:
-        return np.broadcast_to(background, (len(LABELS), *prepared.shape)).copy()
+        return background.repeat(prepared.shape[0], 1).repeat(prepared.shape[1], 2)
     shape, spacing, pitch, origin = prepared.part_shape, prepared.spacing, prepared.pitch, prepared.origin
     fine = np.stack([image_to_source(channel, shape, spacing, pitch, origin) for channel in logits])
     np.exp(fine - fine.max(axis=0), out=fine)

@@ -8,6 +8,7 @@ MasegTrainer itself is the paper's winner: weighted cross-entropy with 2.0 for t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch
 from maseg_nnunet.trainers.maseg_trainer import MasegTrainer
 
 from maseg_nnunet.augmentation import Recipe
+from maseg_nnunet.loading import TrainingPatches
 from maseg_nnunet.losses import CrossEntropyAndDice, PixelLoss, PlainCrossEntropy, WeightedFocal
 from maseg_nnunet.varied_patches import VariedPatches
 
@@ -92,7 +94,7 @@ class MasegTrainerVaried(MasegTrainer):
 
     patience = None
     recipe = replace(Recipe(), rotation=7.0, alpha_affine=25.0, noise=(0.0, 0.05))
-    loader = VariedPatches
+    loader: Callable[..., TrainingPatches] = VariedPatches
 
     def __init__(
         self,

@@ -3,14 +3,14 @@
 Towards its skin line a compressed breast becomes thin. On film and in raw images it fades there into the background;
 processed digital images are equalized, as bright at the skin as inside. The muscle is white on film and hardly brighter
 than gland in many digital images. A network that has seen one of these alone misses the skin or the muscle in the
-other. For training: both are changed at random, by the image's labels.
+other. For training: rims fade and muscles change at random, by the image's labels.
 
 Images are (rows, columns) float32 in VOI units, labels are integers of the same shape, lengths are pixels.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,35 +18,30 @@ import numpy.typing as npt
 
 from maseg_nnunet.labels import Label
 
-MOST_GAIN: Final = 3.0
-"""What is dark is made brighter by no more than this."""
-
 Image = npt.NDArray[np.float32]
 Labels = npt.NDArray[Any]
 
 
-def change_rim(units: Image, labels: Labels, rng: np.random.Generator) -> Image:
-    """`units` with another mean gray at each depth below the skin: from as bright as inside to black at the skin.
+def fade_rim(units: Image, labels: Labels, rng: np.random.Generator) -> Image:
+    """`units` with a mean gray that falls towards the skin, to between all and a twentieth of that inside.
 
-    The rim is 3 to 13 % of the image's rows wide (in a whole mammogram about 7 to 30 mm). Unchanged where nothing of
-    the breast lies deeper, or no skin is to be seen.
+    The rim is 3 to 13 % of the image's rows wide (in a whole mammogram about 7 to 30 mm). A rim that is darker already
+    stays as it is. Unchanged where nothing of the breast lies deeper, or no skin is to be seen.
     """
     depth = depth_below_skin(labels > Label.BACKGROUND)
     width = max(2, round(rng.uniform(0.03, 0.13) * len(units)))
-    fall, power = rng.uniform(0, 0.95), rng.uniform(0.7, 2.5)
+    fall, power = 0.95 * np.sqrt(rng.uniform()), rng.uniform(0.7, 2.5)
     in_rim, inside = (depth > 0) & (depth < width), (depth >= width) & (depth < 2 * width)
     if not in_rim.any() or not inside.any():
         return units
     seen = np.clip(units, 0, 1)
     level = float(seen[inside].mean())
     bins = depth[in_rim].astype(np.intp)
-    count = np.maximum(np.bincount(bins, minlength=width), 1)
-    profile = np.bincount(bins, seen[in_rim], width) / count
-    middle = (np.arange(width) + 0.5) / width
-    gains = np.clip(level * (1 - fall * (1 - middle) ** power) / np.maximum(profile, 0.01), 0.05, MOST_GAIN)
-    # The outermost pixels are partly air: equalized, they would become a bright line.
-    gains[:2] = np.minimum(gains[:2], gains[min(2, width - 1)])
-    gain = np.interp(depth, np.append(np.arange(width) + 0.5, width + 0.5), np.append(gains, 1.0))
+    profile = np.bincount(bins, seen[in_rim], width) / np.maximum(np.bincount(bins, minlength=width), 1)
+    middle = np.arange(width) + 0.5
+    wanted = level * (1 - fall * (1 - middle / width) ** power)
+    gains = np.minimum(wanted / np.maximum(profile, 1e-3), 1)
+    gain = np.interp(depth, np.append(middle, width + 0.5), np.append(gains, 1.0))
     return np.asarray(np.where(depth > 0, units * gain, units), dtype=np.float32)
 
 

@@ -18,7 +18,7 @@ from maseg_nnunet.cc_muscle import with_cc_muscle
 from maseg_nnunet.labels import Label
 from maseg_nnunet.loading import Patch, TrainingPatches
 from maseg_nnunet.lut_augmentation import luts_of
-from maseg_nnunet.tissue_contrast import change_muscle, change_rim
+from maseg_nnunet.tissue_contrast import change_muscle, fade_rim
 from maseg_nnunet.voi import FULL_RANGE, CaseLuts, Function, LookUpTable, apply_lut
 
 Image = npt.NDArray[np.float32]
@@ -34,14 +34,14 @@ WINDOWS: Final = 2 / 3
 class Variety:
     """What is done how often, as shares of the patches.
 
-    `displays`: another window or sigmoid, where an image has none of its own; `rims`, `muscles`: another brightness of
-    the breast's rim, of its muscle; `raw_like`: made to look unprocessed; `artefacts`: something pasted beside the
-    breast; `cc_muscles`: a muscle drawn, where there is none. `small_muscles`: how much more often an image with a
-    small muscle is drawn than another.
+    `displays`: another window or sigmoid, where an image has none of its own; `rims`: a breast that fades towards its
+    skin; `muscles`: another brightness of the muscle; `raw_like`: made to look unprocessed; `artefacts`: something
+    pasted beside the breast; `cc_muscles`: a muscle drawn, where there is none. `small_muscles`: how much more often an
+    image with a small muscle is drawn than another.
     """
 
     displays: float = 0.6
-    rims: float = 0.4
+    rims: float = 0.5
     muscles: float = 0.3
     raw_like: float = 0.12
     artefacts: float = 0.35
@@ -63,7 +63,7 @@ class VariedPatches(TrainingPatches):
         self.sampling_probabilities = weights / weights.sum()
 
     def part(self, data: Any, labels: Any, box: tuple[slice, slice]) -> tuple[Image, npt.NDArray[Any]]:
-        """As `TrainingPatches`; at times with a muscle drawn into it, with its rim or muscle as bright as elsewhere."""
+        """As `TrainingPatches`; at times with a muscle drawn into it, a rim that fades, or another muscle."""
         draws = self.rng.random(3) < (self.variety.cc_muscles, self.variety.rims, self.variety.muscles)
         if draws[0]:
             whole = np.asarray(data[0, 0], dtype=np.float32), np.asarray(labels[0, 0])
@@ -71,7 +71,7 @@ class VariedPatches(TrainingPatches):
         else:
             units, classes = super().part(data, labels, box)
         if draws[1] and units.size:
-            units = change_rim(units, classes, self.rng)
+            units = fade_rim(units, classes, self.rng)
         if draws[2] and units.size:
             units = change_muscle(units, classes, self.rng)
         return units, classes

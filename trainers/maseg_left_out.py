@@ -58,7 +58,7 @@ class MasegTrainerVariedNoArtefacts(MasegTrainerVariedShort):
 
 
 class MasegTrainerVariedTissue(MasegTrainerVariedShort):
-    """With another brightness of rim and muscle."""
+    """With rims that fade and muscles of another brightness."""
 
     loader = staticmethod(partial(VariedPatches, variety=Variety(cc_muscles=0)))
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from maseg_nnunet.dataset_conversion.scan import Rejected
 from maseg_nnunet.dataset_conversion.selection import Selected
 
-from maseg_nnunet.errors import Reason, RefusedError
+from maseg_nnunet.errors import Reason, RefusedError, place_of
 from maseg_nnunet.labels import Label
 from maseg_nnunet.mammogram import Flag, Mammogram, View
 from maseg_nnunet.manifest import ManifestRow
@@ -72,7 +72,7 @@ def convert_case(task: ConvertTask) -> Converted | Rejected:
     except RefusedError as error:
         return Rejected(scanned.number, error.reason, error.detail, task.selected.case)
     except Exception as error:  # a file that nobody thought of: it is named, and the rest goes on
-        logger.debug("source %d", scanned.number, exc_info=True)
+        logger.debug("source %d: %s", scanned.number, place_of(error))
         detail = f"unexpected {type(error).__name__} in reading it: please report this, with --debug"
         return Rejected(scanned.number, Reason.UNREADABLE, detail, task.selected.case)
     write(task, mammogram, mask)

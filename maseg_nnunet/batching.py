@@ -65,20 +65,26 @@ class Batcher:
             self._run(batch)
 
     def _run(self, batch: list[_Request]) -> None:
+        if not self._answered(batch):
+            for request in batch:
+                self._answered([request])
+
+    def _answered(self, batch: list[_Request]) -> bool:
+        """Whether every request got its logits or its exception; not where several need more memory than there is.
+
+        They are tried one by one by the caller, when the exception, which holds on to that memory, is gone.
+        """
         try:
-            for (_, answer), logits in zip(
-                batch, self._segmenter.logits([prepared for prepared, _ in batch]), strict=True
-            ):
-                answer.set_result(logits)
-        except torch.cuda.OutOfMemoryError as error:
-            if len(batch) == 1:
-                batch[0][1].set_exception(error)
-            else:
-                for request in batch:
-                    self._run([request])
+            found = self._segmenter.logits([prepared for prepared, _ in batch])
         except Exception as error:
+            if isinstance(error, torch.cuda.OutOfMemoryError) and len(batch) > 1:
+                return False
             for _, answer in batch:
                 answer.set_exception(error)
+            return True
+        for (_, answer), logits in zip(batch, found, strict=True):
+            answer.set_result(logits)
+        return True
 
 
 def _size(prepared: Prepared) -> tuple[int, ...] | None:

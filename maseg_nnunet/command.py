@@ -15,6 +15,7 @@ import typer
 from maseg_nnunet.errors import MasegError, UsageError
 
 DEBUG = "--debug"
+INTERRUPTED = 130
 
 
 def run(app: typer.Typer) -> None:
@@ -35,10 +36,14 @@ def run(app: typer.Typer) -> None:
         if debug:
             raise
         _fail(str(error), 2 if isinstance(error, UsageError) else 1)
-    except KeyboardInterrupt:
-        if debug:
+    except (KeyboardInterrupt, SystemExit) as end:
+        # Typer makes an exit of the interrupt.
+        if isinstance(end, SystemExit) and end.code != INTERRUPTED:
             raise
-        _fail("interrupted; what is finished is kept, run the same command again to go on", 130)
+        _fail(
+            "interrupted; what is finished is kept, and the same command goes on (maseg predict: add --resume)",
+            INTERRUPTED,
+        )
     except OSError as error:
         if debug:
             raise

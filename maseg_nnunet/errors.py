@@ -15,6 +15,7 @@ The command line shows the message and exits with status 1 (2 for `UsageError`).
 
 from __future__ import annotations
 
+import traceback
 from enum import Enum
 
 
@@ -54,7 +55,7 @@ class Reason(str, Enum):
     NO_DECODER = "no decoder"
     COLOUR = "colour"
     NO_SPACING = "no spacing"
-    BAD_SPACING = "spacing outside 0.02-1 mm"
+    BAD_SPACING = "impossible spacing"
     TOO_LARGE = "too large"
     NO_LUT = "no usable look-up table"
     CONSTANT = "one constant value"
@@ -83,3 +84,18 @@ class RefusedError(MasegError):
     def __reduce__(self) -> tuple[type[RefusedError], tuple[Reason, str]]:
         # The default pickles `args`, which holds one string: a refusal must survive the way back from a worker process.
         return type(self), (self.reason, self.detail)
+
+
+def reason_of(error: Exception) -> str:
+    """What the user is told of an exception that this project did not raise: its own text may quote a header."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    # PyTorch and OpenCV have errors of their own, or only words, for memory that can't be had.
+    if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__ or "allocate" in str(error):
+        return "out of memory: use fewer --workers"
+    return f"internal error: {type(error).__name__}"
+
+
+def place_of(error: Exception) -> str:
+    """Where `error` was raised, line by line, for --debug; without its text."""
+    return f"{type(error).__name__}\n{''.join(traceback.format_tb(error.__traceback__))}"

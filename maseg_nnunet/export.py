@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
-from maseg_nnunet.errors import DatasetError, MasegError, OutputError, RefusedError
+from maseg_nnunet.errors import DatasetError, MasegError, OutputError, RefusedError, UsageError, reason_of
 from maseg_nnunet.files import atomic
 from maseg_nnunet.mammogram import Side, View
 from maseg_nnunet.manifest import ManifestRow, read_manifest
@@ -68,8 +68,11 @@ def export_masks(masks: Path, converted: Path, settings: Settings, workers: int 
     """Export every mask in the folder `masks`, in the order of the manifest in `converted`; one outcome a case.
 
     A mask of no case is a problem, and so is a case to predict (subset `predict`) without mask; the rest goes on.
-    Raises DatasetError where there are no masks, no manifest, or no sources.csv although a format needs the sources.
+    Raises UsageError where the masks would be overwritten; DatasetError where there are no masks, no manifest, or no
+    sources.csv although a format needs the sources.
     """
+    if settings.output.resolve() == masks.resolve():
+        raise UsageError(f"the output folder {settings.output} is that of the masks, which would be lost")
     found = {path.name.removesuffix(ENDING): path for path in sorted(masks.glob(f"*{ENDING}"))}
     if not found:
         raise DatasetError(f"{masks} holds no mask (*{ENDING}): give the folder that nnUNetv2_predict wrote with -o")
@@ -130,11 +133,16 @@ def write_statistics(path: Path, exported: Iterable[Exported]) -> None:
 
 
 def _export(case: _Case, settings: Settings, algorithm: Algorithm | None) -> Exported:
-    row = case.row
     try:
-        mask = _on_source_grid(case)
+        return _export_mask(case, _on_source_grid(case), settings, algorithm)
     except RefusedError as error:
-        return Exported(row.case, str(error))
+        return Exported(case.row.case, str(error))
+    except Exception as error:  # one case must not end the run
+        return Exported(case.row.case, reason_of(error))
+
+
+def _export_mask(case: _Case, mask: npt.NDArray[np.uint8], settings: Settings, algorithm: Algorithm | None) -> Exported:
+    row = case.row
     if settings.keep_largest:
         from maseg_nnunet.postprocess import keep_largest
 

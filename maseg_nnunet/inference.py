@@ -34,7 +34,7 @@ from maseg_nnunet.model_folder import Model, find_model, load_model
 from maseg_nnunet.postprocess import keep_largest as keep_largest_components
 from maseg_nnunet.precision import autocast, on_device
 from maseg_nnunet.readers import read_mammogram
-from maseg_nnunet.readers.spacing import GIVEN, given_spacing
+from maseg_nnunet.readers.spacing import GIVEN, check_extent, given_spacing
 from maseg_nnunet.resample import Spacing, image_to_source, image_to_target
 from maseg_nnunet.voi import CaseLuts, full_range
 
@@ -312,5 +312,6 @@ def _mammogram(image: str | PathLike[str] | Mammogram | npt.NDArray[Any], spacin
     given = given_spacing(spacing)
     if given is None:
         raise UsageError("an array does not tell its spacing: give spacing, in mm")
+    check_extent((int(image.shape[0]), int(image.shape[1])), given)
     luts = CaseLuts(inverted=False, base=0, luts=(full_range(float(image.min()), float(image.max())),))
     return Mammogram(Path(), image, given, GIVEN, luts, Intent.PROCESSED)

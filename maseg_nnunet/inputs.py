@@ -1,5 +1,5 @@
-"""Which files a prediction reads, and under which names their results go. Lazy: a tree of a million files is not listed
-first. Not for reading files, and not for deciding whether one is an image.
+"""Which files a prediction reads, and under which names their results go. Lazy: only the names in one folder are held
+in memory. Not for reading files, and not for deciding whether one is an image.
 
 A result keeps its input's path relative to what was given, and its stem. Only endings of image files are taken off:
 files named by a UID end in digits that look like a suffix. Two inputs with one stem (x.dcm and x.png) would have one
@@ -39,6 +39,11 @@ class Source:
     listed: bool = True
     problem: str = ""
 
+    @property
+    def is_named_image(self) -> bool:
+        """Whether its name ends as an image's: then it is a bad one rather than something else."""
+        return self.stem != self.name
+
 
 def find_sources(inputs: Sequence[Path], output: Path) -> Iterator[Source]:
     """The files of `inputs` (files, folders, lists of either in .txt files, one a line), one at a time.
@@ -51,12 +56,14 @@ def find_sources(inputs: Sequence[Path], output: Path) -> Iterator[Source]:
     for path in inputs:
         if not path.exists():
             raise UsageError(f"the input {path} does not exist")
+        if path.resolve() == output.resolve():
+            raise _is_input(output)
     root = _root(inputs)
     return _found(inputs, root, output, _results_among_inputs(root, output))
 
 
 def _found(inputs: Sequence[Path], root: Path, output: Path, inner: tuple[str, ...]) -> Iterator[Source]:
-    if len(inputs) == 1 and inputs[0].is_dir():
+    if len(inputs) == 1 and _is_folder(inputs[0]):
         found = _walk(inputs[0], root, output)
     else:
         found = _unique(_listed(inputs, root, output))
@@ -72,7 +79,7 @@ def _root(inputs: Sequence[Path]) -> Path:
     """The folder that names are relative to."""
     common: str | None = None
     for path in _expanded(inputs):
-        folder = str(_absolute(path if path.is_dir() else path.parent))
+        folder = str(_absolute(path if _is_folder(path) else path.parent))
         try:
             common = folder if common is None else os.path.commonpath([common, folder])
         except ValueError as error:
@@ -86,14 +93,18 @@ def _results_among_inputs(root: Path, output: Path) -> tuple[str, ...]:
     """Where the input folder lies in the output folder, relative; () where it does not."""
     inputs, results = root.resolve(), output.resolve()
     if inputs == results:
-        raise UsageError(f"the output folder {output} is the input folder: choose another one, in it or elsewhere")
+        raise _is_input(output)
     return inputs.relative_to(results).parts if inputs.is_relative_to(results) else ()
+
+
+def _is_input(output: Path) -> UsageError:
+    return UsageError(f"the output folder {output} is the input folder: choose another one, in it or elsewhere")
 
 
 def _expanded(inputs: Sequence[Path]) -> Iterator[Path]:
     """The inputs, with lists replaced by what they list."""
     for path in inputs:
-        if path.suffix.lower() != LIST_SUFFIX or path.is_dir():
+        if path.suffix.lower() != LIST_SUFFIX or _is_folder(path):
             yield path
             continue
         with path.open(encoding="utf-8", errors="surrogateescape") as lines:
@@ -103,12 +114,15 @@ def _expanded(inputs: Sequence[Path]) -> Iterator[Path]:
 def _listed(inputs: Sequence[Path], root: Path, output: Path) -> Iterator[Source]:
     results = output.resolve()
     for path in _expanded(inputs):
-        if path.is_dir():
+        if _is_folder(path):
             yield from _walk(path, root, output)
-        elif path.resolve().is_relative_to(results):
-            yield replace(_source(path, root, listed=True), problem="it lies in the output folder")
-        else:
-            yield _source(path, root, listed=True)
+            continue
+        try:
+            is_result = path.resolve().is_relative_to(results)
+        except (OSError, ValueError, RuntimeError):  # a link to itself, a name that can't be one: reading says so
+            is_result = False
+        source = _source(path, root, listed=True)
+        yield replace(source, problem="it lies in the output folder") if is_result else source
 
 
 def _unique(sources: Iterable[Source]) -> Iterator[Source]:
@@ -121,10 +135,10 @@ def _unique(sources: Iterable[Source]) -> Iterator[Source]:
 
 
 def _claim(source: Source, taken: set[int]) -> Source:
-    mine = hash(source.stem)
-    if mine in taken:
+    mine = {hash(source.stem), hash(source.stem + PREVIEW)}
+    if mine & taken:
         return replace(source, problem="another input of that name comes before it: their results would be one file")
-    taken.update((mine, hash(source.stem + PREVIEW)))
+    taken |= mine
     return source
 
 
@@ -143,31 +157,43 @@ def _walk_below(
         identity = _identity(folder)
         if identity == skipped or identity in above:
             return
-        entries = [entry for entry in os.scandir(folder) if not entry.name.startswith(".") and entry.name != "DICOMDIR"]
+        files, folders = [], []
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if not entry.name.startswith(".") and entry.name != "DICOMDIR":
+                    (folders if _is_folder(Path(entry.path)) else files).append(entry.name)
     except OSError as error:
         yield replace(_source(folder, root, listed=True), problem=f"the folder can't be read: {error.strerror}")
         return
-    files = [_source(Path(entry.path), root, listed=False) for entry in entries if not entry.is_dir()]
     taken: set[int] = set()
-    for source in sorted(files, key=_order):
-        yield _claim(source, taken)
-    for entry in sorted((entry for entry in entries if entry.is_dir()), key=lambda entry: entry.name):
-        yield from _walk_below(Path(entry.path), root, skipped, (*above, identity))
+    for name in sorted(files, key=_order):
+        yield _claim(_source(folder / name, root, listed=False), taken)
+    for name in sorted(folders):
+        yield from _walk_below(folder / name, root, skipped, (*above, identity))
 
 
-def _order(source: Source) -> tuple[str, int, str]:
-    return source.stem, SUFFIXES.index(_suffix(source.path)), source.name
+def _order(name: str) -> tuple[str, int, str]:
+    suffix = _suffix(name)
+    return name[: -len(suffix)] if suffix else name, SUFFIXES.index(suffix), name
 
 
 def _source(path: Path, root: Path, *, listed: bool) -> Source:
     name = PurePath(os.path.relpath(_absolute(path), root)).as_posix()
-    suffix = _suffix(path)
+    suffix = _suffix(path.name)
     return Source(_absolute(path), name, name[: -len(suffix)] if suffix else name, listed)
 
 
-def _suffix(path: Path) -> str:
-    suffix = path.suffix.lower()
+def _suffix(name: str) -> str:
+    suffix = PurePath(name).suffix.lower()
     return suffix if suffix in SUFFIXES else ""
+
+
+def _is_folder(path: Path) -> bool:
+    """Whether `path` is known to be a folder; reading says what is wrong with what can't even be asked."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
 
 
 def _absolute(path: Path) -> Path:

@@ -1,15 +1,15 @@
 """What became of each file of a prediction: a journal while it runs, statistics.csv and the report at its end.
 
 The journal (outcomes.jsonl in the output folder) gets one line a file as the files come, and stays: --resume reads it.
-The table and the report are streamed out of it, so memory does not grow with the number of files, but for eight bytes
-each. Names in all three are the input's own relative paths; nothing of a header is in them but flags.
+The table and the report are streamed out of it, so memory does not grow with the number of files, but for sixteen
+bytes each. Names in all three are the input's own relative paths; nothing of a header is in them but flags.
 """
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from enum import Enum
@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import IO, Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from maseg_nnunet.errors import OutputError, UsageError
 from maseg_nnunet.files import atomic
@@ -68,13 +69,13 @@ class Journal:
         self._settings = json.loads(json.dumps(settings))
         self._resume = resume and self.path.is_file()
         self._stream: IO[str] | None = None
-        self._measured = np.empty(0, dtype=np.int64)
+        self._done = self._measured = np.empty(0, dtype=np.int64)
 
     def __enter__(self) -> Journal:
         if self._resume:
             self._check_settings()
-            names = [hash(entry["file"]) for entry in self.entries() if entry["statistics"]]
-            self._measured = np.sort(np.array(names, dtype=np.int64))
+            self._done = self._names(lambda entry: bool(entry["status"] == Status.DONE.value))
+            self._measured = self._names(lambda entry: bool(entry["statistics"]))
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._stream = self.path.open("a" if self._resume else "w", encoding="utf-8", errors="surrogateescape")
@@ -95,10 +96,19 @@ class Journal:
         """Append `outcome`; it is with the operating system before this returns."""
         self._write(json.dumps(asdict(outcome), ensure_ascii=False) + "\n")
 
-    def is_measured(self, file: str) -> bool:
-        """Whether the statistics of `file` were in the journal when it was opened."""
-        found = np.searchsorted(self._measured, hash(file))
-        return bool(found < len(self._measured) and self._measured[found] == hash(file))
+    @property
+    def is_resumed(self) -> bool:
+        """Whether there was a journal to go on with."""
+        return self._resume
+
+    def is_done(self, file: str, *, measured: bool) -> bool:
+        """Whether the journal, when it was opened, had `file` as done; `measured`: with its statistics."""
+        names = self._measured if measured else self._done
+        found = np.searchsorted(names, hash(file))
+        return bool(found < len(names) and names[found] == hash(file))
+
+    def _names(self, wanted: Callable[[dict[str, Any]], bool]) -> npt.NDArray[np.int64]:
+        return np.sort(np.fromiter((hash(entry["file"]) for entry in self.entries() if wanted(entry)), dtype=np.int64))
 
     def entries(self) -> Iterator[dict[str, Any]]:
         """The outcomes as dictionaries, the last of each file alone, in the order of the journal."""

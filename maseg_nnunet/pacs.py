@@ -1,15 +1,17 @@
 """A DICOM node that segments what it is sent: storage SCP in, Segmentation objects out. The extra `[pacs]`.
 
 A C-STORE is acknowledged when the file is safely on disk (`spool.py`), and refused as out of resources when too many
-wait. One thread segments, one sends; a destination that does not answer is tried again, ever more seldom. Log lines
-carry the spool's own names, and nothing of a header. Not for queries, not for storage commitment.
+wait. One thread segments, one sends; a destination that does not answer is tried again, ever more seldom, what waits
+taking turns. Log lines carry the spool's own names, and nothing of a header. Not for queries, nor for storage
+commitment.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
@@ -34,7 +36,7 @@ from pydicom.uid import (
 from pynetdicom import AE, build_context, evt
 from pynetdicom.sop_class import Verification
 
-from maseg_nnunet.errors import MasegError, UsageError
+from maseg_nnunet.errors import MasegError, UsageError, place_of, reason_of
 from maseg_nnunet.readers.quiet import silence_pydicom
 from maseg_nnunet.spool import Spool, SpoolFullError
 
@@ -166,12 +168,13 @@ class Server:
             threading.Thread(target=self._segment_all, name="segment"),
             threading.Thread(target=self._send_all, name="send"),
         ]
+        self._entity: Any = None
         self._listener: Any = None
 
     def __enter__(self) -> Server:
         silence_pydicom()
         settings = self._settings
-        entity = AE(ae_title=settings.ae_title)
+        self._entity = entity = AE(ae_title=settings.ae_title)
         entity.require_called_aet = True
         entity.require_calling_aet = [caller.ae_title for caller in settings.callers]
         entity.maximum_pdu_size = 0
@@ -192,7 +195,8 @@ class Server:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stopping.set()
-        self._listener.shutdown()
+        # Associations too: what they sent after this would be acknowledged, and unseen until the start after the next.
+        self._entity.shutdown()
         self._spool.received.put(None)
         self._spool.ready.put(None)
         for thread in self._threads:
@@ -219,6 +223,8 @@ class Server:
             event.assoc.kill()
 
     def _receive(self, event: Any) -> int:
+        if self._stopping.is_set():
+            return OUT_OF_RESOURCES
         try:
             data = event.encoded_dataset()
             name = self._spool.store(data)
@@ -233,36 +239,55 @@ class Server:
 
     def _segment_all(self) -> None:
         while (name := self._spool.received.get()) is not None and not self._stopping.is_set():
-            source, target = self._spool.begin(name)
-            try:
-                self._segment(source, target)
-                self._spool.finish(name)
-            except MasegError as error:
-                self._fail("working", name, str(error))
-            except Exception as error:
-                # One file must not end the service. The text of a foreign exception may quote the header.
-                logger.debug("%s", name, exc_info=True)
-                self._fail("working", name, f"internal error: {type(error).__name__}")
-            else:
-                logger.info("%s segmented", name)
+            with self._going_on(name):
+                self._segment_one(name)
+
+    def _segment_one(self, name: str) -> None:
+        source, target = self._spool.begin(name)
+        try:
+            self._segment(source, target)
+            self._spool.finish(name)
+        except MasegError as error:
+            self._fail("working", name, str(error))
+        except Exception as error:
+            logger.debug("%s: %s", name, place_of(error))
+            self._fail("working", name, reason_of(error))
+        else:
+            logger.info("%s segmented", name)
 
     def _send_all(self) -> None:
         delay = FIRST_DELAY
-        while (name := self._spool.ready.get()) is not None:
-            while not self._stopping.is_set():
-                sending, reason = send(self._spool.result(name), self._settings.destination, self._settings.ae_title)
-                if sending is Sending.LATER:
-                    logger.warning("%s not sent: %s; next attempt in %.0f s", name, reason, delay)
+        while (name := self._spool.ready.get()) is not None and not self._stopping.is_set():
+            with self._going_on(name):
+                if self._send_one(name, delay):
+                    delay = FIRST_DELAY
+                else:
                     self._stopping.wait(delay)
                     delay = min(delay * 2, LONGEST_DELAY)
-                    continue
-                delay = FIRST_DELAY
-                if sending is Sending.SENT:
-                    self._spool.sent(name)
-                    logger.info("%s sent", name)
-                else:
-                    self._fail("ready", name, reason)
-                break
+                    # Behind the others: one that can never be sent must not keep them.
+                    self._spool.ready.put(name)
+
+    def _send_one(self, name: str, delay: float) -> bool:
+        """Whether that was the end of it: it is sent, or has failed."""
+        sending, reason = send(self._spool.result(name), self._settings.destination, self._settings.ae_title)
+        if sending is Sending.LATER:
+            logger.warning("%s not sent: %s; next attempt in %.0f s", name, reason, delay)
+            return False
+        if sending is Sending.SENT:
+            self._spool.sent(name)
+            logger.info("%s sent", name)
+        else:
+            self._fail("ready", name, reason)
+        return True
+
+    @contextmanager
+    def _going_on(self, name: str) -> Iterator[None]:
+        """Nothing that happens to one file ends the service; what is in the spool is tried again after a restart."""
+        try:
+            yield
+        except Exception as error:
+            logger.error("%s left in the spool: %s", name, reason_of(error))
+            logger.debug("%s: %s", name, place_of(error))
 
     def _fail(self, folder: str, name: str, reason: str) -> None:
         logger.error("%s failed: %s", name, reason)
@@ -271,6 +296,10 @@ class Server:
 
 def send(path: Path, node: Node, ae_title: str) -> tuple[Sending, str]:
     """Send the Segmentation object in `path` to `node`; what became of it, and why where it was not taken."""
+    try:
+        dataset = dcmread(path)
+    except Exception as error:  # our own file: lost, or damaged by the disk
+        return Sending.REFUSED, f"the result can't be read: {reason_of(error)}"
     entity = AE(ae_title=ae_title)
     contexts = [build_context(SegmentationStorage, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])]
     association = entity.associate(node.host, node.port, contexts=contexts, ae_title=node.ae_title)
@@ -279,7 +308,9 @@ def send(path: Path, node: Node, ae_title: str) -> tuple[Sending, str]:
     if not association.is_established:
         return Sending.LATER, f"{node.ae_title} rejects us" if association.is_rejected else f"no {node.ae_title} there"
     try:
-        status = association.send_c_store(dcmread(path)).get("Status")
+        status = association.send_c_store(dataset).get("Status")
+    except RuntimeError:  # it was ended by the peer meanwhile
+        status = None
     finally:
         association.release()
     if status is None:

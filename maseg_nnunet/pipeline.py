@@ -79,7 +79,8 @@ def predict(
     """Segment `inputs` (see `inputs.find_sources`) into the folder `settings.output`.
 
     `workers`: threads of this process, by default as many as it has cores, at most MOST_WORKERS; `scheduler`: the
-    address of a Dask cluster that does it instead. `resume` skips files whose results are all there. `report` is a
+    address of a Dask cluster that does it instead. `resume` skips files whose results are all there,
+    and which the journal, where there is one, has as done. `report` is a
     file, relative to the output folder. `progress` gets each outcome as it comes.
 
     The journal, the table and the report are written also where the run is interrupted or breaks off; the exception is
@@ -100,9 +101,12 @@ def predict(
             progress(outcome)
 
         def is_finished(source: Source) -> bool:
-            if not resume or source.problem or not all(path.is_file() for path in settings.results(source)):
+            if not resume or source.problem or not all(map(_is_written, settings.results(source))):
                 return False
-            return not settings.statistics or journal.is_measured(source.name)
+            # Without a journal the results alone tell; with one they may be of a run before it, of other settings.
+            if journal.is_resumed or settings.statistics:
+                return journal.is_done(source.name, measured=settings.statistics)
+            return True
 
         try:
             if scheduler:
@@ -201,6 +205,13 @@ def predict_batch(batch: Batch) -> list[Outcome]:
 @lru_cache(maxsize=1)
 def _segmenter(model: Path, device: str, tta: bool, keep_largest: bool) -> Segmenter:
     return Segmenter(model, device, tta=tta, keep_largest=keep_largest)
+
+
+def _is_written(path: Path) -> bool:
+    try:
+        return path.is_file() and path.stat().st_size > 0
+    except OSError:  # a name that is too long, for instance: writing says so
+        return False
 
 
 def _earlier(source: Source) -> Outcome:

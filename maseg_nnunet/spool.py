@@ -19,6 +19,7 @@ import secrets
 import shutil
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
 from types import TracebackType
@@ -136,7 +137,8 @@ class Spool:
     def fail(self, folder: str, name: str, reason: str) -> None:
         """Move a file of `folder` (working or ready) to failed, with the reason beside it."""
         kept = self.folder / "failed" / name.replace(_AGAIN, "")
-        (self.folder / folder / name).replace(kept)
+        with suppress(FileNotFoundError):  # somebody took it away: the reason is worth keeping all the same
+            (self.folder / folder / name).replace(kept)
         (self.folder / "working" / f"{_TEMPORARY}{name}").unlink(missing_ok=True)
         try:
             kept.with_suffix(".txt").write_text(reason + "\n", encoding="utf-8")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from maseg_nnunet.errors import MasegError, Reason, RefusedError
+from maseg_nnunet.errors import MasegError, Reason, RefusedError, place_of, reason_of
 from maseg_nnunet.inference import Image, Prepared, Segmenter
 from maseg_nnunet.inputs import Source
 from maseg_nnunet.mammogram import Flag, Mammogram
@@ -92,13 +92,11 @@ def segment_file(source: Source, settings: Settings, segmenter: Segmenter, logit
             seconds=clock.seconds,
         )
     except RefusedError as error:
-        is_stray = error.reason is Reason.NOT_DICOM and not source.listed
+        is_stray = error.reason is Reason.NOT_DICOM and not source.listed and not source.is_named_image
         return Outcome(source.name, Status.IGNORED if is_stray else Status.REFUSED, str(error), seconds=clock.seconds)
-    except MemoryError:
-        return Outcome(source.name, Status.FAILED, "out of memory: use fewer --workers", seconds=clock.seconds)
-    except Exception as error:  # one file must not end the run; its message might quote the header
-        logger.debug("%s", source.name, exc_info=True)
-        return Outcome(source.name, Status.FAILED, f"internal error: {type(error).__name__}", seconds=clock.seconds)
+    except Exception as error:  # one file must not end the run
+        logger.debug("%s: %s", source.name, place_of(error))
+        return Outcome(source.name, Status.FAILED, reason_of(error), seconds=clock.seconds)
 
 
 def _write(

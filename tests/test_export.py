@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import cv2
 import highdicom
@@ -12,6 +13,7 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 from pydicom import dcmread
 
+from maseg_nnunet import export
 from maseg_nnunet.mammogram import Side, View
 from maseg_nnunet.manifest import ManifestRow, read_manifest, write_manifest
 from maseg_nnunet.phantom_dicom import write_exam
@@ -141,6 +143,28 @@ def test_a_second_run_writes_nothing(converted: Converted, maseg: Run) -> None:
     before = {path: path.stat().st_mtime_ns for path in converted.output.iterdir()}
     assert maseg(*converted.arguments("--format", "nifti,png,dicom-seg", "--preview")).status == 0
     assert {path: path.stat().st_mtime_ns for path in converted.output.iterdir()} == before
+
+
+def test_the_masks_are_never_written_over(converted: Converted, maseg: Run) -> None:
+    before = {path: path.read_bytes() for path in converted.masks.iterdir()}
+    answer = maseg("export", converted.masks, "-c", converted.folder, "-o", converted.masks)
+    assert answer.status == 2 and "would be lost" in answer.err
+    assert {path: path.read_bytes() for path in converted.masks.iterdir()} == before
+
+
+def test_what_nobody_thought_of_costs_one_case(converted: Converted, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, calls = export.image_statistics, []
+
+    def fails_once(*arguments: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 1:
+            raise ValueError("Quitte^Mirabelle")
+        return real(*arguments)
+
+    monkeypatch.setattr(export, "image_statistics", fails_once)
+    settings = export.Settings(converted.output)
+    problems = [one.problem for one in export.export_masks(converted.masks, converted.folder, settings)]
+    assert problems.count("internal error: ValueError") == 1 and problems.count("") == len(problems) - 1 > 0
 
 
 def test_sources_grid_kept(converted: Converted, maseg: Run) -> None:

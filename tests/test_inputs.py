@@ -121,3 +121,27 @@ def test_a_tree_is_listed_as_it_is_needed(tmp_path: Path) -> None:
     assert next(found).stem == "a/x"
     touch(exams, "a/b/z.dcm")
     assert stems(found) == ["a/b/y", "a/b/z"], "a folder is read when its turn comes"
+
+
+def test_what_can_not_be_asked_about_is_left_to_the_reader(tmp_path: Path) -> None:
+    exams = touch(tmp_path / "exams", "x.dcm")
+    (exams / "loop").symlink_to(exams / "loop")
+    assert stems(find_sources([exams], tmp_path / "out")) == ["loop", "x"]
+    listed = tmp_path / "list.txt"
+    # PowerShell writes UTF-16: every second character is a null byte.
+    listed.write_bytes(f"{exams / 'x.dcm'}\n{exams / 'loop'}\n".encode() + "a.dcm\n".encode("utf-16"))
+    found = list(find_sources([listed], tmp_path / "out"))
+    assert len(found) >= 3 and not problems(found[:2])
+
+
+def test_an_input_folder_is_never_the_output_folder(tmp_path: Path) -> None:
+    exams = touch(tmp_path / "exams", "b/x.dcm", "c/y.dcm")
+    with pytest.raises(UsageError, match="is the input folder"):
+        find_sources([exams / "b", exams / "c"], exams / "b")
+
+
+def test_a_mask_and_a_preview_never_share_a_name(tmp_path: Path) -> None:
+    exams = touch(tmp_path / "exams", "x.dcm", "x_preview.dcm")
+    for order in (("x.dcm", "x_preview.dcm"), ("x_preview.dcm", "x.dcm")):
+        found = list(find_sources([exams / name for name in order], tmp_path / "out"))
+        assert set(problems(found)) == {order[1]}

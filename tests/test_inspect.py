@@ -131,3 +131,13 @@ def test_torch_is_not_imported(ge: Path) -> None:
         "assert not heavy, heavy\n"
     )
     subprocess.run([sys.executable, "-c", script, str(ge)], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_a_preview_never_replaces_an_input(maseg: Run, tmp_path: Path) -> None:
+    film = tmp_path / "film.png"
+    cv2.imwrite(str(film), np.arange(65536, dtype=np.uint16).reshape(256, 256))
+    before = film.read_bytes()
+    for place in (film, tmp_path):
+        answer = maseg("inspect", film, "--spacing-mm", "0.4", "--preview", place)
+        assert answer.status == 2 and "would write over" in answer.err
+    assert film.read_bytes() == before

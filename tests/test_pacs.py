@@ -23,6 +23,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, SegmentationStor
 pytest.importorskip("pynetdicom", reason="the extra [pacs] is not installed")
 
 from pynetdicom import AE, evt
+from pynetdicom.association import Association
 from pynetdicom.sop_class import Verification
 
 from maseg_nnunet import pacs
@@ -292,6 +293,58 @@ def test_a_bad_file_is_kept_with_a_reason_and_the_next_one_is_segmented(
         assert text.read_text().strip() == reason
         assert len(list((spool.folder / "failed").glob("*.dcm"))) == 1
     assert "Quitte" not in caplog.text
+
+
+def test_an_archive_that_hangs_up_or_a_file_that_is_gone_does_not_end_the_service(
+    tmp_path: Path, exam: list[Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(pacs, "FIRST_DELAY", 0.05)
+    monkeypatch.setattr(pacs, "LONGEST_DELAY", 0.1)
+    caplog.set_level(logging.WARNING)
+    real, calls = Association.send_c_store, []
+
+    def hangs_up(self: Association, dataset: Dataset, *arguments: object) -> Dataset:
+        if dataset.SOPClassUID == SegmentationStorage:
+            calls.append(dataset.SOPInstanceUID)
+            if calls.count(calls[0]) <= 2 and dataset.SOPInstanceUID == calls[0]:
+                raise RuntimeError("The association with a peer SCP must be established")
+        return real(self, dataset, *arguments)
+
+    monkeypatch.setattr(Association, "send_c_store", hangs_up)
+    with _Archive() as archive, _server(tmp_path / "spool", archive.node) as (server, spool):
+        _store(server.port, exam[0])
+        _eventually(lambda: calls, "it is tried")
+        _store(server.port, exam[1])
+        _eventually(lambda: len(archive.received) == 2 and spool.waiting() == 0, "both arrive in the end")
+        spool.ready.put("gone.dcm")
+        spool.received.put("gone too.dcm")
+        _store(server.port, exam[0])
+        _eventually(lambda: len(archive.received) == 3, "the next one is segmented and sent")
+    assert "did not answer" in caplog.text
+    assert "gone too.dcm left in the spool" in caplog.text
+
+
+def test_a_full_disk_is_named(tmp_path: Path, exam: list[Path]) -> None:
+    def full(source: Path, target: Path) -> None:
+        raise OSError(28, "No space left on device", str(source))
+
+    with _Archive() as archive, _server(tmp_path / "spool", archive.node, full) as (server, spool):
+        _store(server.port, exam[0])
+        _eventually(lambda: list((spool.folder / "failed").glob("*.txt")), "a reason is written")
+        (text,) = (spool.folder / "failed").glob("*.txt")
+        _eventually(text.read_text, "it is whole")
+        assert text.read_text().strip() == "No space left on device"
+
+
+def test_nothing_is_taken_after_the_end(tmp_path: Path, exam: list[Path]) -> None:
+    with _Archive() as archive, Spool(tmp_path / "spool", reserve=0) as spool:
+        server = Server(Settings((CALLER,), archive.node, port=0), spool, _segment)
+        server.__enter__()
+        with _association(server.port) as association:
+            assert association.send_c_store(dcmread(exam[0])).Status == 0
+            server.__exit__(None, None, None)
+            _eventually(lambda: not association.is_established, "the association is ended")
+        assert not [thread for thread in threading.enumerate() if thread.name in ("segment", "send")]
 
 
 def test_port_in_use(tmp_path: Path) -> None:

@@ -157,10 +157,14 @@ def _bad_files(folder: Path) -> dict[str, str]:
     changed("codec.dcm", _as_video)
     changed("huge.dcm", lambda d: (setattr(d, "Rows", 20000), setattr(d, "Columns", 20000)))
     (folder / "text.dcm").write_text("not an image at all")
+    (folder / "letter").write_text("nor this")
+    write_dicom(folder / "metres.dcm", np.zeros((601, 700), np.uint16), ImagerPixelSpacing=[1, 1])
     cv2.imwrite(str(folder / "x.png"), pixels)
     write_dicom(folder / "x.dcm", pixels)
     return {
         "truncated.dcm": "truncated",
+        "text.dcm": "not DICOM",
+        "metres.dcm": "601 x 700 mm",
         "tomo.dcm": "multi-frame",
         "ct.dcm": "modality",
         "nopixels.dcm": "no pixel data",
@@ -189,7 +193,7 @@ def test_bad_files_are_named_and_the_rest_goes_on(maseg: Run, model: Path, tmp_p
         status, detail = found[name]
         assert status == "refused" and word in detail, (name, status, detail)
         assert f"refused: {name}: {detail}" in answer.err
-    assert found["text.dcm"][0] == "not an image"
+    assert found["letter"][0] == "not an image"
     assert found["x.dcm"] == found["black.dcm"] == ("done", "")
     assert not read_mask(out / "black.nii.gz", gradient().shape).any()
     row = next(row for row in table(Settings(model, out)) if row["file"] == "black.dcm")
@@ -334,6 +338,22 @@ def test_resume_goes_by_the_results(settings: Settings, exams: Path) -> None:
     assert predict([exams], more, resume=True).counts == {Status.DONE: 6}
     (settings.output / JOURNAL).unlink()
     assert predict([exams], more, resume=True).counts == {Status.EARLIER: 6}
+
+
+def test_resume_never_takes_another_models_masks_for_done(settings: Settings, exams: Path) -> None:
+    predict([exams], settings)
+    other = Settings(settings.model, settings.output, device="cpu", keep_largest=True)
+    with pytest.raises(KeyboardInterrupt):
+        predict([exams], other, workers=1, progress=interrupt_after(2))
+    counts = predict([exams], other, resume=True).counts
+    assert counts[Status.EARLIER] + counts[Status.DONE] == 6
+    assert 2 <= counts[Status.EARLIER] < 6
+
+
+def test_an_empty_result_is_none(settings: Settings, exams: Path) -> None:
+    predict([exams], settings)
+    (settings.output / "woman0" / "image2.nii.gz").write_bytes(b"")
+    assert predict([exams], settings, resume=True).counts == {Status.EARLIER: 5, Status.DONE: 1}
 
 
 def test_resume_tries_bad_files_again(settings: Settings, exams: Path) -> None:

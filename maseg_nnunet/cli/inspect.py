@@ -33,10 +33,15 @@ def inspect(
     """
     import json
 
+    from maseg_nnunet.errors import UsageError
     from maseg_nnunet.inspection import inspect_file
     from maseg_nnunet.writers.png import write_displayed
 
     places = _preview_paths(files, preview)
+    sources = {file.resolve() for file in files}
+    for place in places:
+        if place is not None and place.resolve() in sources:
+            raise UsageError(f"--preview would write over {place}, an input: choose another file or folder")
     inspections = []
     for file, place in zip(files, places, strict=True):
         inspection, mammogram = inspect_file(file, spacing_mm=spacing_mm, raw_windows=raw_windows)

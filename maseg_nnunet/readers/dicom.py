@@ -27,7 +27,7 @@ from maseg_nnunet.readers.header import Header, parse_header
 from maseg_nnunet.readers.luts import read_luts
 from maseg_nnunet.readers.pixels import Layout, check_decodable, read_layout, read_stored
 from maseg_nnunet.readers.quiet import silence_pydicom
-from maseg_nnunet.readers.spacing import GIVEN, Spacing, given_spacing
+from maseg_nnunet.readers.spacing import GIVEN, Spacing, check_extent, given_spacing
 
 _PREAMBLE: Final = 128
 _MAGIC: Final = b"DICM"
@@ -64,6 +64,7 @@ def read_dicom(
         flags.add(Flag.SPACING_GIVEN)
     if spacing is None:
         raise RefusedError(Reason.NO_SPACING, "the header has no pixel spacing: give it with --spacing-mm")
+    check_extent((layout.rows, layout.columns), spacing)
     stored = read_stored(dataset, transfer_syntax(dataset), layout)
     luts, lut_flags = read_luts(
         dataset,

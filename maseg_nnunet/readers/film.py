@@ -14,7 +14,7 @@ import numpy.typing as npt
 from maseg_nnunet.errors import Reason, RefusedError
 from maseg_nnunet.mammogram import Flag, Intent, Mammogram, Side, View
 from maseg_nnunet.readers.luts import own_range
-from maseg_nnunet.readers.spacing import GIVEN, Spacing, given_spacing
+from maseg_nnunet.readers.spacing import GIVEN, Spacing, check_extent, given_spacing
 from maseg_nnunet.readers.views import side_from_path, view_from_path
 from maseg_nnunet.voi import CaseLuts
 
@@ -37,6 +37,7 @@ def read_film(path: Path, *, spacing_mm: float | Spacing | None, max_megapixels:
     spacing = given_spacing(spacing_mm)
     if spacing is None:
         raise RefusedError(Reason.NO_SPACING, "PGM and PNG state no spacing of their pixels: give it with --spacing-mm")
+    check_extent((int(pixels.shape[0]), int(pixels.shape[1])), spacing)
     low, high = int(pixels.min()), int(pixels.max())
     view, side = view_from_path(path), side_from_path(path)
     conditions = {

@@ -24,6 +24,9 @@ CONTACT: Final = 1.2
 GIVEN: Final = "user"
 """Source of a spacing that no header gave."""
 
+LARGEST_SIDE: Final = 600.0
+"""mm; the largest films and detectors measure half of it."""
+
 _KEYWORDS: Final = ("ImagerPixelSpacing", "PixelSpacing", "NominalScannedPixelSpacing")
 
 
@@ -64,3 +67,14 @@ def checked(spacing: Spacing) -> Spacing:
     if not all(LEAST <= value <= LARGEST for value in spacing):
         raise RefusedError(Reason.BAD_SPACING, f"{spacing[0]:g} x {spacing[1]:g} mm is no mammogram's pixel")
     return spacing
+
+
+def check_extent(shape: tuple[int, int], spacing: Spacing) -> None:
+    """Raise RefusedError (BAD_SPACING) for an image larger than LARGEST_SIDE: its grid at 0.4 mm may not fit memory."""
+    rows, columns = shape[0] * spacing[0], shape[1] * spacing[1]
+    if max(rows, columns) > LARGEST_SIDE:
+        raise RefusedError(
+            Reason.BAD_SPACING,
+            f"{shape[0]} x {shape[1]} pixels of {spacing[0]:g} x {spacing[1]:g} mm are {rows:.0f} x {columns:.0f} mm, "
+            f"and no mammogram is larger than {LARGEST_SIDE:.0f} mm",
+        )

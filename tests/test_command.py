@@ -1,0 +1,60 @@
+"""How commands end."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+import typer
+
+from maseg_nnunet.command import run
+from maseg_nnunet.errors import ModelError, UsageError, place_of, reason_of
+
+
+def ended(raised: BaseException, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> object:
+    app = typer.Typer()
+
+    @app.command()
+    def fails() -> None:
+        raise raised
+
+    monkeypatch.setattr(sys, "argv", ["maseg", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        run(app)
+    return stop.value.code
+
+
+@pytest.mark.parametrize(
+    ("raised", "status", "said"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted; what is finished is kept"),
+        (UsageError("no such\noption"), 2, "error: no such option"),
+        (ModelError("no model"), 1, "error: no model"),
+        (OSError(28, "No space left on device", "out"), 1, "error: out: No space left on device"),
+    ],
+)
+def test_one_line_and_a_status(
+    raised: BaseException, status: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ended(raised, monkeypatch) == status
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1
+
+
+def test_another_exit_is_left_alone(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ended(typer.Exit(1), monkeypatch) == 1
+    assert capsys.readouterr().err == ""
+
+
+def test_errors_of_others_are_told_without_their_text() -> None:
+    def told(error: Exception) -> str:
+        try:
+            raise error
+        except Exception as caught:
+            assert "Quitte" not in place_of(caught) and "test_command.py" in place_of(caught)
+            return reason_of(caught)
+
+    assert told(ValueError("Quitte^Mirabelle")) == "internal error: ValueError"
+    assert told(OSError(28, "No space left on device", "Quitte")) == "No space left on device"
+    for error in (MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")):
+        assert told(error) == "out of memory: use fewer --workers"

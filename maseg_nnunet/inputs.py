@@ -157,7 +157,8 @@ def _walk_below(
         identity = _identity(folder)
         if identity == skipped or identity in above:
             return
-        files, folders = [], []
+        files: list[str] = []
+        folders: list[str] = []
         with os.scandir(folder) as entries:
             for entry in entries:
                 if not entry.name.startswith(".") and entry.name != "DICOMDIR":

@@ -41,11 +41,11 @@ class Variety:
     """
 
     displays: float = 0.6
-    rims: float = 0.5
-    muscles: float = 0.3
+    rims: float = 0.0
+    muscles: float = 0.0
     raw_like: float = 0.12
     artefacts: float = 0.35
-    cc_muscles: float = 0.3
+    cc_muscles: float = 0.0
     small_muscles: float = 3.0
 
 

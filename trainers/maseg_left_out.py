@@ -17,13 +17,12 @@ from maseg_nnunet.trainers.maseg_variants import MasegTrainerVaried
 
 from maseg_nnunet.varied_patches import VariedPatches, Variety
 
-CONTRAST_AND_ARTEFACTS = Variety(rims=0, muscles=0, cc_muscles=0)
+TISSUE = Variety(rims=0.5, muscles=0.3)
 
 
 class MasegTrainerVariedShort(MasegTrainerVaried):
-    """800 steps of MasegTrainerVaried with displays, raw-like images and artefacts alone."""
+    """800 steps of MasegTrainerVaried."""
 
-    loader = staticmethod(partial(VariedPatches, variety=CONTRAST_AND_ARTEFACTS))
     final_validation_cases = 2
 
     def __init__(
@@ -42,28 +41,28 @@ class MasegTrainerVariedShort(MasegTrainerVaried):
 class MasegTrainerVariedNoDisplays(MasegTrainerVariedShort):
     """Without synthetic windows and sigmoids."""
 
-    loader = staticmethod(partial(VariedPatches, variety=replace(CONTRAST_AND_ARTEFACTS, displays=0)))
+    loader = staticmethod(partial(VariedPatches, variety=Variety(displays=0)))
 
 
 class MasegTrainerVariedNoRawLike(MasegTrainerVariedShort):
     """Without images that are made to look raw."""
 
-    loader = staticmethod(partial(VariedPatches, variety=replace(CONTRAST_AND_ARTEFACTS, raw_like=0)))
+    loader = staticmethod(partial(VariedPatches, variety=Variety(raw_like=0)))
 
 
 class MasegTrainerVariedNoArtefacts(MasegTrainerVariedShort):
     """Without labels, tape and fog beside the breast."""
 
-    loader = staticmethod(partial(VariedPatches, variety=replace(CONTRAST_AND_ARTEFACTS, artefacts=0)))
+    loader = staticmethod(partial(VariedPatches, variety=Variety(artefacts=0)))
 
 
 class MasegTrainerVariedTissue(MasegTrainerVariedShort):
     """With rims that fade and muscles of another brightness."""
 
-    loader = staticmethod(partial(VariedPatches, variety=Variety(cc_muscles=0)))
+    loader = staticmethod(partial(VariedPatches, variety=TISSUE))
 
 
 class MasegTrainerVariedCCMuscles(MasegTrainerVariedShort):
-    """With that and with muscles drawn into CC views: all of MasegTrainerVaried."""
+    """With that and with muscles drawn into CC views."""
 
-    loader = staticmethod(partial(VariedPatches, variety=Variety()))
+    loader = staticmethod(partial(VariedPatches, variety=replace(TISSUE, cc_muscles=0.3)))

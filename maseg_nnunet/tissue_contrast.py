@@ -62,7 +62,7 @@ def change_muscle(units: Image, labels: Labels, rng: np.random.Generator) -> Ima
 
 
 def depth_below_skin(breast: npt.NDArray[np.bool_]) -> Image:
-    """Pixels to the nearest one outside `breast`, 0 outside.
+    """Pixels from the skin line, half a pixel at the outermost of `breast`, 0 outside.
 
     The chest wall, which is the straighter of its two sides, is no skin; nor are the image's edges.
     """
@@ -77,7 +77,7 @@ def depth_below_skin(breast: npt.NDArray[np.bool_]) -> Image:
     reach = max(breast.shape) // 4
     padded = cv2.copyMakeBorder(filled.astype(np.uint8), reach, reach, reach, reach, cv2.BORDER_REPLICATE)
     distance = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_5)[reach:-reach, reach:-reach]
-    return np.asarray(np.where(breast, distance, 0), dtype=np.float32)
+    return np.asarray(np.where(breast, distance - 0.5, 0), dtype=np.float32)
 
 
 def _waviness(line: npt.NDArray[np.intp]) -> float:

@@ -27,7 +27,7 @@ def test_depth_is_that_below_the_skin_alone(margin: int, mirrored: bool) -> None
     depth = depth_below_skin(labels > 0)
     depth = depth[:, :: -1 if mirrored else 1]
     rows, columns = np.indices(SHAPE)
-    expected = 130 - np.hypot(rows - 150, columns - margin)
+    expected = 129.5 - np.hypot(rows - 150, columns - margin)
     inside = breast(margin) > 0
     # Near the chest wall's ends the nearest skin may lie beyond the image's, or the margin's, edge.
     sure = inside & (expected < 60) & (columns - margin > 60)
@@ -53,7 +53,7 @@ def test_the_rim_fades_and_nothing_else_changes() -> None:
             assert (changed <= image + 1e-6).all() and changed.min() >= 0
             if image is flat:
                 rims.append(changed[outer].mean())
-                profile = [changed[(depth >= d) & (depth < d + 1)].mean() for d in range(2, 60)]
+                profile = [changed[(depth >= d) & (depth < d + 1)].mean() for d in range(60)]
                 assert (np.diff(profile) > -0.01).all()
             else:  # as dark at the skin as it was
                 assert changed[outer].mean() > 0.6 * image[outer].mean()

@@ -6,7 +6,8 @@
 
 Trains on each fold that holds a share of the women back, and on fold 0, unless that is done already; killed and started
 again it goes on. Each woman is segmented, as `maseg predict` does it, by the model that has not seen her: those held
-back by their fold's, the test women by fold 0's. `found`: the share of muscles of which anything was found.
+back by their fold's, the test women by fold 0's. `found`: the share of muscles of which anything was found. The ranges of the drawn muscles' sizes were read off all of
+these images (`maseg_nnunet/cc_muscle.py`), which flatters the trainer that draws them.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ def main() -> None:
         for fold, rows in unseen.items():
             file = options.output / f"{trainer}_fold_{fold}.csv"
             if not file.is_file():
-                segmenter = segmenter_of(train_once(folder, fold, options.plans, trainer, options.device), fold)
+                trained = train_once(folder, fold, options.plans, trainer, options.device)
+                segmenter = segmenter_of(trained, fold, options.device)
                 found = [{"view": row.view, **segment(segmenter, folder.parent, row, as_it_is)} for row in rows]
                 file.parent.mkdir(parents=True, exist_ok=True)
                 pd.DataFrame(found, index=[row.case for row in rows]).to_csv(file, index_label="case")

@@ -79,7 +79,7 @@ def main() -> None:
             scores = options.output / f"{trainer}_without_{source}.csv"
             if not scores.is_file():
                 trained = train_once(folder, fold, options.plans, trainer, options.device)
-                table = score(segmenter_of(trained, fold), folder, source)
+                table = score(segmenter_of(trained, fold, options.device), folder, source)
                 scores.parent.mkdir(parents=True, exist_ok=True)
                 table.to_csv(scores, index=False)
             for line in summary(pd.read_csv(scores)):
@@ -95,12 +95,12 @@ def train_once(dataset: Path, fold: int, plans: str, trainer: str, device: str) 
     return trained
 
 
-def segmenter_of(trained: Path, fold: int) -> Segmenter:
+def segmenter_of(trained: Path, fold: int, device: str) -> Segmenter:
     """The model of one fold of the folder, which holds several."""
     with TemporaryDirectory() as temporary:
         for name in (PLANS, DATASET, f"fold_{fold}"):
             (Path(temporary) / name).symlink_to((trained / name).resolve())
-        return Segmenter(temporary)
+        return Segmenter(temporary, device)
 
 
 def score(segmenter: Segmenter, folder: Path, source: str) -> pd.DataFrame:

@@ -20,7 +20,7 @@ Labels = npt.NDArray[Any]
 
 
 def with_cc_muscle(units: Image, labels: Labels, rng: np.random.Generator) -> tuple[Image, Labels]:
-    """`units` (VOI units) and `labels` of a whole image, both (rows, columns), with a muscle; new arrays.
+    """`units` (VOI units, float32) and `labels` (integers) of a whole image, both (rows, columns), with a muscle.
 
     Unchanged where there is a muscle already, or no breast. Sizes go by the breast's height: of the eleven crescents
     seen in INbreast the height is 0.17 to 0.55 of it, the width 0.013 to 0.055, the middle lies at 0.3 to 0.75 of it
@@ -56,7 +56,7 @@ def _chest_wall_is_right(breast: npt.NDArray[np.bool_]) -> bool:
 def _blended(
     units: Image, breast: npt.NDArray[np.bool_], depth: Image, height: float, width: float, rng: np.random.Generator
 ) -> Image:
-    """Smoother and brighter in the muscle, the more so the deeper; darker in the fat in front of it, at times."""
+    """Smoother and brighter in the muscle, the more so the deeper; the fat in front of it a little darker or brighter."""
     cover = np.clip(depth / rng.uniform(0.8, 2.5) + 0.5, 0, 1) * breast
     smooth = cv2.GaussianBlur(np.ascontiguousarray(units), (0, 0), 0.012 * height)
     gain = rng.uniform(0.025, 0.1) * (0.8 + 0.4 * np.clip(depth / width, 0, 1))

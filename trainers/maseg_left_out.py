@@ -1,4 +1,4 @@
-"""Short trainings that tell what each part of MasegTrainerVaried's variety gains.
+"""Short trainings that tell what each part of the variety gains: MasegTrainerVaried's, and what might be added to it.
 
 `benchmarks/sources_left_out.py` and `benchmarks/cross_validation.py` run them. All are as long.
 """

@@ -6,8 +6,9 @@
 
 Trains on each fold that holds a share of the women back, and on fold 0, unless that is done already; killed and started
 again it goes on. Each woman is segmented, as `maseg predict` does it, by the model that has not seen her: those held
-back by their fold's, the test women by fold 0's. `found`: the share of muscles of which anything was found. The ranges of the drawn muscles' sizes were read off all of
-these images (`maseg_nnunet/cc_muscle.py`), which flatters the trainer that draws them.
+back by their fold's, the test women by fold 0's. `found`: the share of muscles of which anything was found. The ranges
+of the drawn muscles' sizes were read off all of these images (`maseg_nnunet/cc_muscle.py`), which flatters the trainer
+that draws them.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ def _chest_wall_is_right(breast: npt.NDArray[np.bool_]) -> bool:
 def _blended(
     units: Image, breast: npt.NDArray[np.bool_], depth: Image, height: float, width: float, rng: np.random.Generator
 ) -> Image:
-    """Smoother and brighter in the muscle, the more so the deeper; the fat in front of it a little darker or brighter."""
+    """Smoother and brighter in the muscle, the more so the deeper; the fat before it a little darker or brighter."""
     cover = np.clip(depth / rng.uniform(0.8, 2.5) + 0.5, 0, 1) * breast
     smooth = cv2.GaussianBlur(np.ascontiguousarray(units), (0, 0), 0.012 * height)
     gain = rng.uniform(0.025, 0.1) * (0.8 + 0.4 * np.clip(depth / width, 0, 1))

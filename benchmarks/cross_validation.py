@@ -13,13 +13,12 @@ that draws them.
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 
 import pandas as pd
 from accuracy import JUDGED
-from sources_left_out import as_it_is, segment, segmenter_of, train_once
+from sources_left_out import as_it_is, segment, segmenter_of, train_once, training_options
 
 from maseg_nnunet.manifest import ManifestRow, read_manifest
 from maseg_nnunet.paths import FOLDS, RAW, SPLITS, dataset_folder, nnunet_folder
@@ -29,13 +28,8 @@ COLUMNS = "| trainer | view | n | overall | muscle (n) | median | found | extra 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-d", "--dataset", type=int, default=500, help="combined data set (default 500)")
+    parser = training_options(__doc__, "cross_validation")
     parser.add_argument("--source", default="inbreast", help="data set that is scored (default inbreast)")
-    parser.add_argument("-p", "--plans", default="maseg_lite")
-    parser.add_argument("-o", "--output", type=Path, default=Path("cross_validation"))
-    parser.add_argument("--trainer", action="append", help="trainer, by default the two that are compared")
-    parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     folder = dataset_folder(nnunet_folder(RAW), options.dataset)
     unseen = rows_unseen(folder, options.source)

@@ -61,12 +61,7 @@ CONDITIONS: dict[str, Change] = {"as it is": as_it_is, "raw-like": unprocessed, 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-d", "--dataset", type=int, default=500, help="combined data set (default 500)")
-    parser.add_argument("-p", "--plans", default="maseg_lite")
-    parser.add_argument("-o", "--output", type=Path, default=Path("left_out"))
-    parser.add_argument("--trainer", action="append", help="trainer, by default all that are compared")
-    parser.add_argument("--device", default="cpu")
+    parser = training_options(__doc__, "left_out")
     options = parser.parse_args()
     folder = dataset_folder(nnunet_folder(RAW), options.dataset)
     folds = {
@@ -84,6 +79,17 @@ def main() -> None:
                 table.to_csv(scores, index=False)
             for line in summary(pd.read_csv(scores)):
                 print(f"| {trainer} | {source} {line}", flush=True)
+
+
+def training_options(description: str | None, output: str) -> argparse.ArgumentParser:
+    """What to train on, by what and where; `output`: folder of the scores."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("-d", "--dataset", type=int, default=500, help="combined data set (default 500)")
+    parser.add_argument("-p", "--plans", default="maseg_lite")
+    parser.add_argument("-o", "--output", type=Path, default=Path(output))
+    parser.add_argument("--trainer", action="append", help="trainer, by default all that are compared")
+    parser.add_argument("--device", default="cpu")
+    return parser
 
 
 def train_once(dataset: Path, fold: int, plans: str, trainer: str, device: str) -> Path:

@@ -57,7 +57,7 @@ class Prepared:
     shape: tuple[int, int]
     spacing: Spacing
     pitch: Spacing = (1.0, 1.0)
-    part: tuple[slice, slice] = (slice(0), slice(0))
+    part: tuple[slice, slice] = (slice(0, 0), slice(0, 0))
     origin: Spacing = (0.0, 0.0)
 
     @property

@@ -162,7 +162,7 @@ def _walk_below(
         with os.scandir(folder) as entries:
             for entry in entries:
                 if not entry.name.startswith(".") and entry.name != "DICOMDIR":
-                    (folders if _is_folder(Path(entry.path)) else files).append(entry.name)
+                    (folders if _is_folder(entry) else files).append(entry.name)
     except OSError as error:
         yield replace(_source(folder, root, listed=True), problem=f"the folder can't be read: {error.strerror}")
         return
@@ -189,7 +189,7 @@ def _suffix(name: str) -> str:
     return suffix if suffix in SUFFIXES else ""
 
 
-def _is_folder(path: Path) -> bool:
+def _is_folder(path: Path | os.DirEntry[str]) -> bool:
     """Whether `path` is known to be a folder; reading says what is wrong with what can't even be asked."""
     try:
         return path.is_dir()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from enum import Enum
@@ -18,7 +18,6 @@ from types import TracebackType
 from typing import IO, Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from maseg_nnunet.errors import OutputError, UsageError
 from maseg_nnunet.files import atomic
@@ -74,8 +73,12 @@ class Journal:
     def __enter__(self) -> Journal:
         if self._resume:
             self._check_settings()
-            self._done = self._names(lambda entry: bool(entry["status"] == Status.DONE.value))
-            self._measured = self._names(lambda entry: bool(entry["statistics"]))
+            kinds = [("name", np.int64), ("done", np.bool_), ("measured", np.bool_)]
+            found = np.fromiter(
+                ((hash(e["file"]), e["status"] == Status.DONE.value, bool(e["statistics"])) for e in self.entries()),
+                dtype=kinds,
+            )
+            self._done, self._measured = (np.sort(found["name"][found[kind]]) for kind in ("done", "measured"))
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._stream = self.path.open("a" if self._resume else "w", encoding="utf-8", errors="surrogateescape")
@@ -106,9 +109,6 @@ class Journal:
         names = self._measured if measured else self._done
         found = np.searchsorted(names, hash(file))
         return bool(found < len(names) and names[found] == hash(file))
-
-    def _names(self, wanted: Callable[[dict[str, Any]], bool]) -> npt.NDArray[np.int64]:
-        return np.sort(np.fromiter((hash(entry["file"]) for entry in self.entries() if wanted(entry)), dtype=np.int64))
 
     def entries(self) -> Iterator[dict[str, Any]]:
         """The outcomes as dictionaries, the last of each file alone, in the order of the journal."""

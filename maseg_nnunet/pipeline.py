@@ -79,7 +79,7 @@ def predict(
     """Segment `inputs` (see `inputs.find_sources`) into the folder `settings.output`.
 
     `workers`: threads of this process, by default as many as it has cores, at most MOST_WORKERS; `scheduler`: the
-    address of a Dask cluster that does it instead. `resume` skips files whose results are all there,
+    address of a Dask cluster that does it instead. `resume` skips files whose results are all there
     and which the journal, where there is one, has as done. `report` is a
     file, relative to the output folder. `progress` gets each outcome as it comes.
 

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from maseg_nnunet.chest_wall import chest_wall_is_left
 from maseg_nnunet.labels import Label
 from maseg_nnunet.texture import FIELD_MM, curve
 
@@ -22,22 +23,22 @@ Labels = npt.NDArray[Any]
 def with_cc_muscle(units: Image, labels: Labels, rng: np.random.Generator) -> tuple[Image, Labels]:
     """`units` (VOI units, float32) and `labels` (integers) of a whole image, both (rows, columns), with a muscle.
 
-    Unchanged where there is a muscle already, or no breast. Sizes go by the breast's height: of the eleven crescents
-    seen in INbreast the height is 0.17 to 0.55 of it, the width 0.013 to 0.055, the middle lies at 0.3 to 0.75 of it
-    from above, and the muscle is 0.03 to 0.1 brighter than what it borders on.
+    Unchanged where there is a muscle already, or no breast. Sizes go by the breast's height, in ranges half as wide
+    again as those of the eleven crescents of INbreast: the height is 0.12 to 0.7 of it, the width 0.008 to 0.08, the
+    middle lies at 0.25 to 0.8 of it from above, and the muscle is 0.025 to 0.13 brighter than what it borders on.
     """
     breast = labels == Label.BREAST
     rows = np.flatnonzero(breast.any(axis=1))
     if len(rows) < 2 or (labels == Label.PECTORAL_MUSCLE).any():
         return units, labels
-    if _chest_wall_is_right(breast):
+    if not chest_wall_is_left(breast):
         drawn = with_cc_muscle(units[:, ::-1], labels[:, ::-1], rng)
         return np.ascontiguousarray(drawn[0][:, ::-1]), np.ascontiguousarray(drawn[1][:, ::-1])
     top, height = float(rows[0]), float(rows[-1] - rows[0])
     y = np.arange(len(units), dtype=np.float32) + np.float32(0.5)
-    half = rng.uniform(0.08, 0.28) * height
-    width = min(rng.uniform(0.013, 0.055) * height, 0.25 * half)
-    away = np.abs(y - top - rng.uniform(0.3, 0.75) * height) / half
+    half = rng.uniform(0.06, 0.35) * height
+    width = min(rng.uniform(0.008, 0.08) * height, 0.25 * half)
+    away = np.abs(y - top - rng.uniform(0.25, 0.8) * height) / half
     border = width * (
         1 - away ** rng.uniform(1.5, 3.0) + 0.06 * curve(rng, y * np.float32(FIELD_MM / len(y)), FIELD_MM / 15)
     )
@@ -48,18 +49,13 @@ def with_cc_muscle(units: Image, labels: Labels, rng: np.random.Generator) -> tu
     return _blended(units, breast, depth, height, width, rng), _labelled(labels, breast & (depth > 0))
 
 
-def _chest_wall_is_right(breast: npt.NDArray[np.bool_]) -> bool:
-    strip = max(1, breast.shape[1] // 50)
-    return bool(breast[:, :strip].sum() < breast[:, -strip:].sum())
-
-
 def _blended(
     units: Image, breast: npt.NDArray[np.bool_], depth: Image, height: float, width: float, rng: np.random.Generator
 ) -> Image:
     """Smoother and brighter in the muscle, the more so the deeper; the fat before it a little darker or brighter."""
     cover = np.clip(depth / rng.uniform(0.8, 2.5) + 0.5, 0, 1) * breast
     smooth = cv2.GaussianBlur(np.ascontiguousarray(units), (0, 0), 0.012 * height)
-    gain = rng.uniform(0.025, 0.1) * (0.8 + 0.4 * np.clip(depth / width, 0, 1))
+    gain = rng.uniform(0.025, 0.13) * (0.8 + 0.4 * np.clip(depth / width, 0, 1))
     muscle = units + rng.uniform(0.2, 0.7) * (smooth - units) + gain
     fat = rng.uniform(-0.02, 0.03) * np.exp(-((depth / (0.02 * height)) ** 2)) * breast * (depth > -0.06 * height)
     return np.asarray(units - fat * (1 - cover) + cover * (muscle - units), dtype=np.float32)

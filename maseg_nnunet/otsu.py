@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from maseg_nnunet.chest_wall import chest_wall_is_left, extent
 from maseg_nnunet.labels import Label
 from maseg_nnunet.mammogram import Intent, Mammogram
 from maseg_nnunet.resample import image_to_target, mask_to_source
@@ -52,7 +53,7 @@ def muscle_region(gray: Gray, breast: Region) -> Region:
     bright = ((gray > threshold) & breast).astype(np.uint8)
     count, labelled = cv2.connectedComponents(cv2.morphologyEx(bright, cv2.MORPH_OPEN, _disc()))
     # The corner is the breast's, not the image's: films have black margins.
-    rows, columns = _extent(breast)
+    rows, columns = extent(breast)
     corner = labelled[rows, columns] if chest_wall_is_left(breast) else labelled[rows, columns][:, ::-1]
     near = corner[: max(corner.shape[0] // 10, 1), : max(corner.shape[1] // 10, 1)]
     sizes = np.bincount(near.ravel(), minlength=count)
@@ -61,20 +62,6 @@ def muscle_region(gray: Gray, breast: Region) -> Region:
     if sizes[found] == 0:
         return np.zeros_like(breast)
     return _filled(labelled == found) & breast
-
-
-def chest_wall_is_left(breast: Region) -> bool:
-    """Whether the breast is straight on its left: the chest wall is where more rows begin, or end, at its extent."""
-    rows, columns = _extent(breast)
-    inside = breast[rows, columns]
-    edge = max(inside.shape[1] // 20, 1)
-    return bool(inside[:, :edge].sum() >= inside[:, -edge:].sum())
-
-
-def _extent(region: Region) -> tuple[slice, slice]:
-    """The rows and columns of the bounding box."""
-    rows, columns = np.flatnonzero(region.any(axis=1)), np.flatnonzero(region.any(axis=0))
-    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 
 
 def _gray(mammogram: Mammogram) -> Gray:

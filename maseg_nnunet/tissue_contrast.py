@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from maseg_nnunet.chest_wall import chest_wall_is_left
 from maseg_nnunet.labels import Label
 
 Image = npt.NDArray[np.float32]
@@ -64,13 +65,15 @@ def change_muscle(units: Image, labels: Labels, rng: np.random.Generator) -> Ima
 def depth_below_skin(breast: npt.NDArray[np.bool_]) -> Image:
     """Pixels from the skin line, half a pixel at the outermost of `breast`, 0 outside.
 
-    The chest wall, which is the straighter of its two sides, is no skin; nor are the image's edges.
+    The chest wall is no skin; nor are the image's edges.
     """
+    if not breast.any():
+        return np.zeros(breast.shape, np.float32)
     rows = breast.any(axis=1)
     first, last = breast[rows].argmax(axis=1), breast.shape[1] - 1 - breast[rows, ::-1].argmax(axis=1)
     columns = np.arange(breast.shape[1])
     filled = breast.copy()
-    if _waviness(first) < _waviness(last):
+    if chest_wall_is_left(breast):
         filled[rows] |= columns < first[:, None]
     else:
         filled[rows] |= columns > last[:, None]
@@ -78,7 +81,3 @@ def depth_below_skin(breast: npt.NDArray[np.bool_]) -> Image:
     padded = cv2.copyMakeBorder(filled.astype(np.uint8), reach, reach, reach, reach, cv2.BORDER_REPLICATE)
     distance = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_5)[reach:-reach, reach:-reach]
     return np.asarray(np.where(breast, distance - 0.5, 0), dtype=np.float32)
-
-
-def _waviness(line: npt.NDArray[np.intp]) -> float:
-    return float(np.abs(line - np.median(line)).mean()) if line.size else 0.0

@@ -15,6 +15,7 @@ from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset
 
 from maseg_nnunet.artefacts import fog_background, paste_label, paste_tape, paste_text
 from maseg_nnunet.cc_muscle import with_cc_muscle
+from maseg_nnunet.chest_wall import chest_wall_is_left, cut_chest_wall
 from maseg_nnunet.labels import Label
 from maseg_nnunet.loading import Patch, TrainingPatches
 from maseg_nnunet.lut_augmentation import luts_of
@@ -36,8 +37,8 @@ class Variety:
 
     `displays`: another window or sigmoid, where an image has none of its own; `rims`: a breast that fades towards its
     skin; `muscles`: another brightness of the muscle; `raw_like`: made to look unprocessed; `artefacts`: something
-    pasted beside the breast; `cc_muscles`: a muscle drawn, where there is none. `small_muscles`: how much more often an
-    image with a small muscle is drawn than another.
+    pasted beside the breast; `cc_muscles`: a muscle drawn, where there is none; `cuts`: less of the breast in view at
+    the chest wall. `small_muscles`: how much more often an image with a small muscle is drawn than another.
     """
 
     displays: float = 0.6
@@ -46,6 +47,7 @@ class Variety:
     raw_like: float = 0.12
     artefacts: float = 0.35
     cc_muscles: float = 0.0
+    cuts: float = 0.0
     small_muscles: float = 3.0
 
 
@@ -64,7 +66,8 @@ class VariedPatches(TrainingPatches):
 
     def part(self, data: Any, labels: Any, box: tuple[slice, slice]) -> tuple[Image, npt.NDArray[Any]]:
         """As `TrainingPatches`; at times with a muscle drawn into it, a rim that fades, or another muscle."""
-        draws = self.rng.random(3) < (self.variety.cc_muscles, self.variety.rims, self.variety.muscles)
+        share = self.variety
+        draws = self.rng.random(4) < (share.cc_muscles, share.rims, share.muscles, share.cuts)
         if draws[0]:
             whole = np.asarray(data[0, 0], dtype=np.float32), np.asarray(labels[0, 0])
             units, classes = (array[box] for array in with_cc_muscle(*whole, self.rng))
@@ -74,6 +77,8 @@ class VariedPatches(TrainingPatches):
             units = fade_rim(units, classes, self.rng)
         if draws[2] and units.size:
             units = change_muscle(units, classes, self.rng)
+        if draws[3]:
+            units, classes = cut_chest_wall(units, classes, self.rng)
         return units, classes
 
     def gray(self, case: str, units: npt.NDArray[np.float32]) -> Image:
@@ -147,7 +152,9 @@ def paste_beside(image: Image, keep: npt.NDArray[np.bool_], rng: np.random.Gener
             angle = float(rng.choice([0, 90, -90, 180])) + float(rng.uniform(-8, 8))
             image = paste_label(image, text, corner, height=height, angle=angle, keep=keep)
         elif kind < 0.85:
-            at_left, width = bool(rng.random() < 0.5), float(rng.uniform(0.01, 0.08) * columns)
+            # Beside a muscle that is as bright, nothing tells what it is.
+            at_left = not chest_wall_is_left(keep) if keep.any() else bool(rng.random() < 0.5)
+            width = float(rng.uniform(0.01, 0.08) * columns)
             image = paste_tape(image, at_left=at_left, width=width, rng=rng, keep=keep)
         else:
             image = fog_background(image, keep, strength=float(rng.uniform(0.03, 0.2)), rng=rng)

@@ -35,8 +35,8 @@ def test_it_lies_at_the_chest_wall_in_the_breast_and_as_large_as_real_ones(side:
         rows, columns = np.flatnonzero(muscle.any(axis=1)), np.flatnonzero(muscle.any(axis=0))
         assert (muscle.any(axis=1) == wall).all()  # nowhere off the chest wall
         assert np.diff(rows).max() == 1
-        assert 0.1 * height < rows.size < 0.6 * height
-        assert columns.size <= 0.07 * height
+        assert 0.08 * height < rows.size < 0.75 * height
+        assert columns.size <= 0.1 * height
         # Nothing but the muscle and the fat in front of it has changed, and the muscle has become brighter.
         far = slice(columns.size + round(0.06 * height) + 3, None)
         assert np.array_equal(
@@ -44,7 +44,7 @@ def test_it_lies_at_the_chest_wall_in_the_breast_and_as_large_as_real_ones(side:
             (image if side is Side.LEFT else image[:, ::-1])[:, far],
         )
         assert drawn[labels == 0] == pytest.approx(image[labels == 0])
-        assert 0.01 < (drawn - image)[muscle].mean() < 0.15
+        assert 0.01 < (drawn - image)[muscle].mean() < 0.18
 
 
 def test_where_there_is_one_or_no_breast_nothing_is_drawn() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from maseg_nnunet.mammogram import Intent, Mammogram, Side, View
-from maseg_nnunet.otsu import breast_region, chest_wall_is_left, initial_mask, muscle_region
+from maseg_nnunet.otsu import breast_region, initial_mask, muscle_region
 from maseg_nnunet.phantom import make_phantom
 from maseg_nnunet.voi import CaseLuts, full_range
 
@@ -67,12 +67,6 @@ def test_the_corner_is_the_breasts_not_the_images(left: bool) -> None:
     muscle = muscle_region(gray, breast)
     expected = gray == 220
     assert dice(muscle, expected) > 0.9
-
-
-def test_chest_wall() -> None:
-    breast = np.tri(50, 40, dtype=bool)
-    assert chest_wall_is_left(breast)
-    assert not chest_wall_is_left(breast[:, ::-1])
 
 
 def test_nothing_to_see() -> None:

@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
 
 import typer
 
@@ -54,6 +58,24 @@ def _fail(message: str, status: int) -> None:
     typer.echo(f"error: {' '.join(message.split())}", err=True)
     sys.stderr.flush()
     sys.exit(status)
+
+
+@contextmanager
+def on_signals(handler: Callable[[int, Any], Any], *numbers: int) -> Iterator[None]:
+    """`handler` for these signals while the block runs; as they were after it. Without effect off the main thread.
+
+    A handler that stayed would be inherited by whatever is forked later: nnU-Net's pools end their processes by
+    SIGTERM, and one that handles it may wait for ever.
+    """
+    before: dict[int, Any] = {}
+    try:
+        with suppress(ValueError):
+            for number in numbers:
+                before[number] = signal.signal(number, handler)
+        yield
+    finally:
+        for number, previous in before.items():
+            signal.signal(number, previous)
 
 
 def usable_cores() -> int:

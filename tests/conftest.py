@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,15 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
         cv2.imwrite(str(base / "films" / f"{name}.pgm"), image)
         cv2.imwrite(str(base / "masks" / f"{name}.png"), mask)
     return base
+
+
+@pytest.fixture(autouse=True)
+def _signals_stay() -> Iterator[None]:
+    """A command that runs in this process leaves no handler behind: nnU-Net's forked pools would hang by it."""
+    numbers = signal.SIGINT, signal.SIGTERM
+    before = [signal.getsignal(number) for number in numbers]
+    yield
+    assert [signal.getsignal(number) for number in numbers] == before
 
 
 pytest_plugins = ["tests.commands"]

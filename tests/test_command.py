@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import threading
 
 import pytest
 import typer
 
-from maseg_nnunet.command import run
+from maseg_nnunet.command import on_signals, run
 from maseg_nnunet.errors import ModelError, UsageError, place_of, reason_of
 
 
@@ -58,3 +61,25 @@ def test_errors_of_others_are_told_without_their_text() -> None:
     assert told(OSError(28, "No space left on device", "Quitte")) == "No space left on device"
     for error in (MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")):
         assert told(error) == "out of memory: use fewer --workers"
+
+
+def test_a_handler_of_signals_goes_with_its_block() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    seen: list[int] = []
+    with pytest.raises(OSError, match="full"), on_signals(lambda number, _: seen.append(number), signal.SIGTERM):
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise OSError("full")
+    assert seen == [signal.SIGTERM]
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_off_the_main_thread_signals_stay_as_they_are() -> None:
+    def block() -> None:
+        with on_signals(lambda *_: None, signal.SIGTERM):
+            handlers.append(signal.getsignal(signal.SIGTERM))
+
+    handlers: list[object] = []
+    thread = threading.Thread(target=block)
+    thread.start()
+    thread.join()
+    assert handlers == [signal.getsignal(signal.SIGTERM)]

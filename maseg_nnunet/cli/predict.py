@@ -59,8 +59,8 @@ def predict(
     Example: maseg predict exams/ -o out --format nifti,dicom-seg --preview --statistics --report run.json
     """
     import signal
-    from contextlib import suppress
 
+    from maseg_nnunet.command import on_signals
     from maseg_nnunet.model_folder import find_model
     from maseg_nnunet.writers.results import parse_formats
 
@@ -82,10 +82,8 @@ def predict(
         raw_windows=raw_windows,
         max_megapixels=max_megapixels,
     )
-    with suppress(ValueError):  # not the main thread, when called from a test
-        # A cluster's or a system's way of ending a job gets the same clean stop as Ctrl-C.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with _Progress() as progress:
+    # A cluster's or a system's way of ending a job gets the same clean stop as Ctrl-C.
+    with on_signals(signal.default_int_handler, signal.SIGTERM), _Progress() as progress:
         summary = run(
             inputs, settings, workers=workers, scheduler=scheduler, resume=resume, report=report, progress=progress.show
         )

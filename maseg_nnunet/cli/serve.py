@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from maseg_nnunet.command import on_signals
 from maseg_nnunet.errors import UsageError
 
 
@@ -58,9 +59,11 @@ def serve(
     ours = logging.getLogger("maseg_nnunet")
     ours.setLevel(min(logging.INFO, logging.getLogger().level))
     stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
-    with Spool(spool, limit=queue) as waiting, Server(settings, waiting, segment_to_seg(segmenter)) as server:
+    with (
+        on_signals(lambda *_: stop.set(), signal.SIGINT, signal.SIGTERM),
+        Spool(spool, limit=queue) as waiting,
+        Server(settings, waiting, segment_to_seg(segmenter)) as server,
+    ):
         typer.echo(f"{settings.ae_title} listens on {settings.host}:{server.port}")
         stop.wait()
         typer.echo("stopping after the image at hand")

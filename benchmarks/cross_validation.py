@@ -6,9 +6,8 @@
 
 Trains on each fold that holds a share of the women back, and on fold 0, unless that is done already; killed and started
 again it goes on. Each woman is segmented, as `maseg predict` does it, by the model that has not seen her: those held
-back by their fold's, the test women by fold 0's. `found`: the share of muscles of which anything was found. The ranges
-of the drawn muscles' sizes were read off all of these images (`maseg_nnunet/cc_muscle.py`), which flatters the trainer
-that draws them.
+back by their fold's, the test women by fold 0's. `found`: the muscles of which anything was found. How large drawn
+muscles are was chosen with all of these images in view (`maseg_nnunet/cc_muscle.py`).
 """
 
 from __future__ import annotations
@@ -20,10 +19,11 @@ import pandas as pd
 from accuracy import JUDGED
 from sources_left_out import as_it_is, segment, segmenter_of, train_once, training_options
 
+from maseg_nnunet.folds import HELD_BACK
 from maseg_nnunet.manifest import ManifestRow, read_manifest
 from maseg_nnunet.paths import FOLDS, RAW, SPLITS, dataset_folder, nnunet_folder
 
-TRAINERS = ("MasegTrainerVariedTissue", "MasegTrainerVariedCCMuscles")
+TRAINERS = ("MasegTrainerVariedNoCCMuscles", "MasegTrainerVariedShort")
 COLUMNS = "| trainer | view | n | overall | muscle (n) | median | found | extra muscle where none is |"
 
 
@@ -55,7 +55,7 @@ def rows_unseen(folder: Path, source: str) -> dict[int, list[ManifestRow]]:
     splits = json.loads((folder / SPLITS).read_text())
     unseen = {0: [row for row in rows if row.subset == "test"]}
     for entry in json.loads((folder / FOLDS).read_text()):
-        if entry["name"].endswith("held back"):
+        if HELD_BACK in entry:
             split = splits[entry["fold"]]
             used = {*split["train"], *split["val"]}
             unseen[entry["fold"]] = [row for row in rows if row.subset != "test" and row.case not in used]

@@ -26,12 +26,14 @@ from accuracy import JUDGED, read_converted
 from rich.progress import track
 
 from maseg_nnunet.evaluation.metrics import score_case
+from maseg_nnunet.files import write_json
+from maseg_nnunet.folds import LEFT_OUT
 from maseg_nnunet.inference import Segmenter
 from maseg_nnunet.labels import Label
 from maseg_nnunet.mammogram import Intent
 from maseg_nnunet.manifest import ManifestRow, read_manifest
 from maseg_nnunet.model_folder import CHECKPOINT, DATASET, PLANS
-from maseg_nnunet.paths import FOLDS, RAW, RESULTS, dataset_folder, nnunet_folder
+from maseg_nnunet.paths import FOLDS, PREPROCESSED, RAW, RESULTS, SPLITS, dataset_folder, nnunet_folder
 from maseg_nnunet.varied_patches import Image, paste_beside, raw_like
 
 TRAINERS = (
@@ -39,9 +41,9 @@ TRAINERS = (
     "MasegTrainerVariedNoDisplays",
     "MasegTrainerVariedNoArtefacts",
     "MasegTrainerVariedNoRawLike",
-    "MasegTrainerVariedTissue",
+    "MasegTrainerVariedNoTissue",
+    "MasegTrainerVariedNoCuts",
 )
-WITHOUT = "without "
 
 
 def as_it_is(image: Image, labels: np.ndarray, rng: np.random.Generator) -> Image:
@@ -64,11 +66,7 @@ def main() -> None:
     parser = training_options(__doc__, "left_out")
     options = parser.parse_args()
     folder = dataset_folder(nnunet_folder(RAW), options.dataset)
-    folds = {
-        entry["fold"]: entry["name"].removeprefix(WITHOUT)
-        for entry in json.loads((folder / FOLDS).read_text())
-        if entry["name"].startswith(WITHOUT)
-    }
+    folds = {entry["fold"]: entry[LEFT_OUT] for entry in json.loads((folder / FOLDS).read_text()) if LEFT_OUT in entry}
     for trainer in options.trainer or TRAINERS:
         for fold, source in folds.items():
             scores = options.output / f"{trainer}_without_{source}.csv"
@@ -95,7 +93,15 @@ def training_options(description: str | None, output: str) -> argparse.ArgumentP
 def train_once(dataset: Path, fold: int, plans: str, trainer: str, device: str) -> Path:
     """The folder of the trained model, trained if it has no such fold."""
     trained = nnunet_folder(RESULTS) / dataset.name / f"{trainer}__{plans}__2d"
+    cases = json.loads((dataset / SPLITS).read_text())[fold]
+    if json.loads((nnunet_folder(PREPROCESSED) / dataset.name / SPLITS).read_text())[fold] != cases:
+        sys.exit(f"fold {fold} was combined anew since it was planned: run maseg plan again")
+    # Combined in another way, the same number is another fold.
+    seen = trained / f"fold_{fold}" / "cases.json"
+    if seen.is_file() and json.loads(seen.read_text()) != cases:
+        sys.exit(f"{seen.parent} was trained on other cases than fold {fold} has now: remove it")
     if not (trained / f"fold_{fold}" / CHECKPOINT).is_file():
+        write_json(seen, cases)
         command = [str(Path(sys.executable).with_name("nnUNetv2_train")), dataset.name, "2d", str(fold), "-p", plans]
         subprocess.run([*command, "-tr", trainer, "-device", device, "--c"], check=True, stdout=sys.stderr)
     return trained

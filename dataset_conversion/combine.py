@@ -30,6 +30,7 @@ from maseg_nnunet.dataset_conversion.splits import fold, shares
 from maseg_nnunet.dataset_json import dataset_json
 from maseg_nnunet.errors import DatasetError, UsageError
 from maseg_nnunet.files import write_json
+from maseg_nnunet.folds import HELD_BACK, LEFT_OUT
 from maseg_nnunet.manifest import MANIFEST, ManifestRow, read_manifest, write_manifest
 from maseg_nnunet.paths import DATASET_JSON, FOLDS, OURS, REPORT, SOURCES, SPLITS, VOI_LUTS, dataset_folder
 
@@ -70,7 +71,7 @@ def combine(
     share of the women back who are not in test; in the rest of it they keep their subsets. A woman who is in several
     parts is put into one subset, the strictest (test, then validation) that a part drew her into. Raises DatasetError
     for a part that is missing, converted for another spacing, or holds a case that another has; UsageError for parts
-    that make no set.
+    that make no set and for shares that leave nobody to train or to validate on.
     """
     if len(set(part_ids)) != len(part_ids) or dataset_id in part_ids or not part_ids:
         raise UsageError("name every part once, and not the combined set itself: maseg combine -d 500 501 502 ...")
@@ -137,12 +138,19 @@ def _write(
 ) -> None:
     folds = [{row.case: row.subset for row in rows}]
     folds += [{row.case: row.subset for row in rows if row.dataset != part.key} for part in parts]
-    names = ["all", *(f"without {part.key}" for part in parts)]
+    entries: list[dict[str, str | int]] = [{"name": "all"}]
+    entries += [{"name": f"without {part.key}", LEFT_OUT: part.key} for part in parts]
     for number, women in enumerate(shares({row.woman for row in rows if row.subset != "test"}, cross_validation), 1):
-        folds.append({row.case: row.subset for row in rows if row.woman not in women})
-        names.append(f"share {number} of {cross_validation} held back")
+        held = {row.case: row.subset for row in rows if row.woman not in women}
+        if not women or not {"train", "val"} <= set(held.values()):
+            raise UsageError(
+                f"--cross-validation {cross_validation}: too many shares for these women: each must hold some "
+                "back, and leave some to train and some to validate on"
+            )
+        folds.append(held)
+        entries.append({"name": f"share {number} of {cross_validation} held back", HELD_BACK: number})
     target.mkdir(parents=True, exist_ok=True)
-    write_json(target / FOLDS, [{"fold": n, "name": name} for n, name in enumerate(names)])
+    write_json(target / FOLDS, [{"fold": number, **entry} for number, entry in enumerate(entries)])
     training, links = {}, {}
     for row in sorted(rows):
         folder, was = origin[row.case].folder, before[row.case].subset

@@ -11,12 +11,18 @@ import logging
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from maseg_nnunet.errors import DatasetError
 from maseg_nnunet.files import atomic
 from maseg_nnunet.manifest import MANIFEST, read_manifest
 from maseg_nnunet.paths import SPLITS, VOI_LUTS
+
+LEFT_OUT: Final = "left_out"
+"""Key of a fold in a combined set's folds.json: the part that it leaves out."""
+
+HELD_BACK: Final = "held_back"
+"""Key of a fold there: the number of the share of the women that it holds back."""
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -56,7 +56,9 @@ class _Float32Conv2d(nn.Conv2d):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Feature maps in float32."""
-        with torch.autocast(images.device.type, enabled=False):
+        # PyTorch below 2.5 knows no autocast on other devices, where none is on anyway (see `autocast`).
+        kind = images.device.type
+        with torch.autocast(kind, enabled=False) if kind in ("cpu", "cuda") else nullcontext():
             return super().forward(images.float())
 
 

@@ -42,17 +42,17 @@ class Variety:
     """
 
     displays: float = 0.6
-    rims: float = 0.0
-    muscles: float = 0.0
+    rims: float = 0.5
+    muscles: float = 0.3
     raw_like: float = 0.12
     artefacts: float = 0.35
-    cc_muscles: float = 0.0
-    cuts: float = 0.0
+    cc_muscles: float = 0.3
+    cuts: float = 0.3
     small_muscles: float = 3.0
 
 
 class VariedPatches(TrainingPatches):
-    """`TrainingPatches` with synthetic windows, sigmoids, raw-like images, labels, tape and fog.
+    """`TrainingPatches` of more kinds than the data has: see `Variety`.
 
     Images whose header has look-up tables keep to those. Images with a small muscle are drawn more often.
     """

@@ -74,6 +74,23 @@ def test_nothing_is_pasted_onto_the_breast_and_something_beside_it() -> None:
     assert np.array_equal(paste_beside(image, whole, rng), image)
 
 
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_tape_lies_away_from_the_chest_wall(mirrored: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, columns = np.indices((160, 128))
+    keep = (rows - 80) ** 2 + columns**2 < 60**2
+    sides = []
+
+    def paste(image: np.ndarray, *, at_left: bool, **unused: Any) -> np.ndarray:
+        sides.append(at_left)
+        return image
+
+    monkeypatch.setattr("maseg_nnunet.varied_patches.paste_tape", paste)
+    rng = np.random.default_rng(4)
+    for _ in range(60):
+        paste_beside(np.zeros(keep.shape, np.float32), keep[:, ::-1] if mirrored else keep, rng)
+    assert sides and set(sides) == {mirrored}
+
+
 def test_only_an_image_without_look_up_tables_gets_others() -> None:
     assert has_full_range_only(FULL)
     assert not has_full_range_only(HEADER)
@@ -114,3 +131,12 @@ def test_a_muscle_is_drawn_where_there_is_none() -> None:
         muscles = (next(loader)["target"].numpy() == Label.PECTORAL_MUSCLE).any(axis=(1, 2, 3)).sum()
         assert muscles < most
         assert muscles > 5 or share == 0
+
+
+def test_less_of_the_chest_wall_is_in_view_as_often_as_drawn() -> None:
+    image, labels, _, _ = Cases(["a"]).load_case("a")
+    box = (slice(0, 100), slice(0, 100))
+    for share, least, most in ((0.0, 0, 0), (1.0, 30, 60)):
+        loader = varied(Cases(["a"]), variety=Variety(rims=0, muscles=0, cc_muscles=0, cuts=share))
+        cut = sum(not np.array_equal(loader.part(image, labels, box)[1], labels[0, 0][box]) for _ in range(60))
+        assert least <= cut <= most

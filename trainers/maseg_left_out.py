@@ -1,4 +1,4 @@
-"""Short trainings that tell what each part of the variety gains: MasegTrainerVaried's, and what might be added to it.
+"""Short trainings that tell what each part of the variety gains: MasegTrainerVaried's, and that without one part.
 
 `benchmarks/sources_left_out.py` and `benchmarks/cross_validation.py` run them. All are as long.
 """
@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -16,8 +15,6 @@ import torch
 from maseg_nnunet.trainers.maseg_variants import MasegTrainerVaried
 
 from maseg_nnunet.varied_patches import VariedPatches, Variety
-
-TISSUE = Variety(rims=0.5, muscles=0.3)
 
 
 class MasegTrainerVariedShort(MasegTrainerVaried):
@@ -56,13 +53,19 @@ class MasegTrainerVariedNoArtefacts(MasegTrainerVariedShort):
     loader = staticmethod(partial(VariedPatches, variety=Variety(artefacts=0)))
 
 
-class MasegTrainerVariedTissue(MasegTrainerVariedShort):
-    """With rims that fade and muscles of another brightness."""
+class MasegTrainerVariedNoTissue(MasegTrainerVariedShort):
+    """Without rims that fade and muscles of another brightness."""
 
-    loader = staticmethod(partial(VariedPatches, variety=TISSUE))
+    loader = staticmethod(partial(VariedPatches, variety=Variety(rims=0, muscles=0)))
 
 
-class MasegTrainerVariedCCMuscles(MasegTrainerVariedShort):
-    """With that and with muscles drawn into CC views."""
+class MasegTrainerVariedNoCuts(MasegTrainerVariedShort):
+    """Without views that show less of the chest wall."""
 
-    loader = staticmethod(partial(VariedPatches, variety=replace(TISSUE, cc_muscles=0.3)))
+    loader = staticmethod(partial(VariedPatches, variety=Variety(cuts=0)))
+
+
+class MasegTrainerVariedNoCCMuscles(MasegTrainerVariedShort):
+    """Without muscles drawn into CC views."""
+
+    loader = staticmethod(partial(VariedPatches, variety=Variety(cc_muscles=0)))

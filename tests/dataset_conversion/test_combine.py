@@ -66,8 +66,8 @@ def test_folds(raw: Path) -> None:
     names = json.loads((folder / "folds.json").read_text())
     assert names == [
         {"fold": 0, "name": "all"},
-        {"fold": 1, "name": "without mini_mias"},
-        {"fold": 2, "name": "without fuji"},
+        {"fold": 1, "name": "without mini_mias", "left_out": "mini_mias"},
+        {"fold": 2, "name": "without fuji", "left_out": "fuji"},
     ]
     parts = {row.case: row.dataset for row in read_manifest(folder)}
     assert {parts[case] for case in folds[0]["train"] + folds[0]["val"]} == {"mini_mias", "fuji"}
@@ -83,6 +83,11 @@ def test_cross_validation_holds_every_woman_back_once(raw: Path) -> None:
     assert [entry["name"] for entry in json.loads((folder / "folds.json").read_text())][3:] == [
         f"share {number} of 3 held back" for number in (1, 2, 3)
     ]
+    assert [entry.get("held_back") for entry in json.loads((folder / "folds.json").read_text())] == [None] * 3 + [
+        1,
+        2,
+        3,
+    ]
     rows = [row for row in read_manifest(folder) if row.subset != "test"]
     held = []
     for split in folds[3:]:
@@ -92,6 +97,17 @@ def test_cross_validation_holds_every_woman_back_once(raw: Path) -> None:
         assert set(split["train"]) <= set(folds[0]["train"]) and set(split["val"]) <= set(folds[0]["val"])
     assert sum(map(len, held)) == len(set.union(*held)) == len({row.woman for row in rows})
     assert max(map(len, held)) - min(map(len, held)) <= 1
+
+
+@pytest.mark.parametrize("count", ["1", "20"])
+def test_shares_that_leave_nobody_are_refused(
+    raw: Path, count: str, maseg: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("nnUNet_raw", str(raw))
+    answer = maseg("combine", "-d", "500", "506", "503", "--cross-validation", count)
+    assert answer.status == 2
+    assert f"--cross-validation {count}" in answer.err
+    assert not (raw / "Dataset500_Maseg").exists()
 
 
 def test_a_woman_in_two_parts_ends_in_one_subset(raw: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -306,14 +305,14 @@ def test_nnunet_finds_every_variant(name: str, tiny_base: Path) -> None:
     assert trainer.num_epochs == EPOCHS.get(name, 200)
 
 
-TISSUE = Variety(rims=0.5, muscles=0.3)
 LEFT_OUT = {
     "MasegTrainerVariedShort": Variety(),
     "MasegTrainerVariedNoDisplays": Variety(displays=0),
     "MasegTrainerVariedNoRawLike": Variety(raw_like=0),
     "MasegTrainerVariedNoArtefacts": Variety(artefacts=0),
-    "MasegTrainerVariedTissue": TISSUE,
-    "MasegTrainerVariedCCMuscles": replace(TISSUE, cc_muscles=0.3),
+    "MasegTrainerVariedNoTissue": Variety(rims=0, muscles=0),
+    "MasegTrainerVariedNoCuts": Variety(cuts=0),
+    "MasegTrainerVariedNoCCMuscles": Variety(cc_muscles=0),
 }
 
 
@@ -325,3 +324,19 @@ def test_short_trainings_differ_in_variety_alone(name: str, tiny_base: Path, mon
     assert isinstance(trainer.make_loss(), CrossEntropyAndDice)
     trainer.initialize()
     assert trainer.get_dataloaders()[0].data_loader.variety == LEFT_OUT[name]
+
+
+@pytest.mark.parametrize("limit", [None, 1])
+def test_final_validation_takes_as_many_cases_as_it_is_told(
+    limit: int | None, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = make(tiny_base)
+    trainer.final_validation_cases = limit
+    everything = trainer.do_split()
+    seen: list[tuple[list[str], list[str]]] = []
+    monkeypatch.setattr(
+        MasegTrainer.__base__, "perform_actual_validation", lambda self, probabilities: seen.append(self.do_split())
+    )
+    trainer.perform_actual_validation()
+    assert seen == [(everything[0], everything[1][:limit])]
+    assert trainer.do_split() == everything

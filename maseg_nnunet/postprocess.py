@@ -30,10 +30,11 @@ def keep_largest(mask: Mask) -> Mask:
 
     1. Breast and muscle together: the largest component (pixels that share a corner belong together) stays, the rest
        becomes background.
-    2. Background that the kept component encloses becomes breast, or muscle where it lies wholly inside the muscle.
-       Nothing that is muscle is painted over.
-    3. Of the muscle's components that touch the chest wall, the largest stays; the rest becomes breast. The chest wall
-       is the side, left or right, where the outline is straight.
+    2. Background that the kept component encloses, alone or with the image's edge at the chest wall, becomes breast, or
+       muscle where it lies wholly inside the muscle. Nothing that is muscle is painted over.
+    3. Of the muscle's components that touch the chest wall, the largest stays; the rest becomes breast.
+
+    The chest wall is the side, left or right, where the outline is straight.
     """
     runs = _runs(mask)
     touching = _touching(runs)
@@ -138,9 +139,11 @@ def _one_component(runs: _Runs, pairs: Indices) -> _Runs:
 
 def _filled(runs: _Runs, pairs: Indices) -> _Runs:
     outside = runs.label == Label.BACKGROUND
+    if outside.all():
+        return runs
     component = _components(outside, pairs)
-    at_border = (runs.row == 0) | (runs.row == runs.shape[0] - 1) | (runs.first == 0)
-    at_border |= runs.last == runs.shape[1] - 1
+    at_border = (runs.row == 0) | (runs.row == runs.shape[0] - 1)
+    at_border |= runs.last == runs.shape[1] - 1 if _outline(runs).wall_is_left else runs.first == 0
     open_ = np.zeros(component.max() + 1, dtype=bool)
     open_[component[at_border]] = True
     hole = outside & ~open_[component]
@@ -162,21 +165,45 @@ def _one_muscle(runs: _Runs, pairs: Indices) -> _Runs:
     return replace(runs, label=np.where(muscle & ~kept, np.uint8(Label.BREAST), runs.label))
 
 
-def _near_chest_wall(runs: _Runs) -> Members:
-    """Runs whose end on the chest wall's side is the breast's, or nearly so."""
+@dataclass(frozen=True, eq=False)
+class _Outline:
+    """First and last column of the breast in every row; rows without have the image's width and -1."""
+
+    left: Indices
+    right: Indices
+
+    @property
+    def seen(self) -> Members:
+        return np.asarray(self.right >= 0)
+
+    @property
+    def width(self) -> int:
+        return int(self.right[self.seen].max() - self.left[self.seen].min() + 1)
+
+    @property
+    def wall_is_left(self) -> bool:
+        left, right, tolerance = self.left[self.seen], self.right[self.seen], STRAIGHT * self.width
+        at_left = np.count_nonzero(left <= left.min() + tolerance)
+        return bool(at_left >= np.count_nonzero(right >= right.max() - tolerance))
+
+
+def _outline(runs: _Runs) -> _Outline:
     inside = runs.label != Label.BACKGROUND
     rows: Any = runs.row[inside]
     left = np.full(runs.shape[0], runs.shape[1])
     right = np.full(runs.shape[0], -1)
     np.minimum.at(left, rows, runs.first[inside])
     np.maximum.at(right, rows, runs.last[inside])
-    seen = right >= 0
-    width = right[seen].max() - left[seen].min() + 1
-    at_left = np.count_nonzero(left[seen] <= left[seen].min() + STRAIGHT * width)
-    at_right = np.count_nonzero(right[seen] >= right[seen].max() - STRAIGHT * width)
+    return _Outline(left, right)
+
+
+def _near_chest_wall(runs: _Runs) -> Members:
+    """Runs whose end on the chest wall's side is the breast's, or nearly so."""
+    outline = _outline(runs)
+    reach = REACH * outline.width
     near: Members
-    if at_left >= at_right:
-        near = runs.first <= left[runs.row] + REACH * width
+    if outline.wall_is_left:
+        near = runs.first <= outline.left[runs.row] + reach
     else:
-        near = runs.last >= right[runs.row] - REACH * width
+        near = runs.last >= outline.right[runs.row] - reach
     return near

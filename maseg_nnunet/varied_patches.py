@@ -15,7 +15,7 @@ from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset
 
 from maseg_nnunet.artefacts import fog_background, paste_label, paste_tape, paste_text
 from maseg_nnunet.cc_muscle import with_cc_muscle
-from maseg_nnunet.chest_wall import chest_wall_is_left, cut_chest_wall
+from maseg_nnunet.chest_wall import chest_wall_is_left, cut_chest_wall, extent
 from maseg_nnunet.labels import Label
 from maseg_nnunet.loading import Patch, TrainingPatches
 from maseg_nnunet.lut_augmentation import luts_of
@@ -132,11 +132,13 @@ def raw_like(image: Image, rng: np.random.Generator) -> Image:
     return dose if rng.random() < 0.5 else 1 - dose
 
 
-def paste_beside(image: Image, keep: npt.NDArray[np.bool_], rng: np.random.Generator) -> Image:
-    """One to three of text, sticker, tape and fog where `keep` is false; all of the patch's shape.
+def paste_beside(image: Image, breast: npt.NDArray[np.bool_], rng: np.random.Generator) -> Image:
+    """One to three of text, sticker, tape and fog where `breast` is false; all of the patch's shape.
 
-    Letters are 2 to 6 % of the patch's rows high, tape is up to 8 % of its columns wide.
+    None of them beyond the chest wall: beside a dark or white muscle, nothing would tell what it is. Letters are 2 to
+    6 % of the patch's rows high, tape is up to 8 % of its columns wide.
     """
+    keep, at_left = _with_chest_wall(breast) if breast.any() else (breast, bool(rng.random() < 0.5))
     free = np.flatnonzero(~keep)
     if free.size == 0:
         return image
@@ -152,10 +154,18 @@ def paste_beside(image: Image, keep: npt.NDArray[np.bool_], rng: np.random.Gener
             angle = float(rng.choice([0, 90, -90, 180])) + float(rng.uniform(-8, 8))
             image = paste_label(image, text, corner, height=height, angle=angle, keep=keep)
         elif kind < 0.85:
-            # Beside a muscle that is as bright, nothing tells what it is.
-            at_left = not chest_wall_is_left(keep) if keep.any() else bool(rng.random() < 0.5)
             width = float(rng.uniform(0.01, 0.08) * columns)
             image = paste_tape(image, at_left=at_left, width=width, rng=rng, keep=keep)
         else:
-            image = fog_background(image, keep, strength=float(rng.uniform(0.03, 0.2)), rng=rng)
+            # The veil lies over the breast too, but not beyond the chest wall.
+            fogged = fog_background(image, breast, strength=float(rng.uniform(0.03, 0.2)), rng=rng)
+            image = np.where(keep & ~breast, image, fogged)
     return image
+
+
+def _with_chest_wall(breast: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.bool_], bool]:
+    """`breast` and all columns beyond its chest wall; whether the other side of the image is the left one."""
+    _, columns = extent(breast)
+    kept, wall_is_left = breast.copy(), chest_wall_is_left(breast)
+    kept[:, slice(0, columns.start) if wall_is_left else slice(columns.stop, None)] = True
+    return kept, not wall_is_left

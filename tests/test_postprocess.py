@@ -33,7 +33,7 @@ def reference(mask: Mask) -> tuple[Mask, bool]:
     holes, count = ndimage.label(result == 0)
     for number in range(1, count + 1):
         hole = holes == number
-        if hole[0].any() or hole[-1].any() or hole[:, 0].any() or hole[:, -1].any():
+        if not result.any() or hole[0].any() or hole[-1].any() or hole[:, -1 if wall_is_left(result) else 0].any():
             continue
         ring = ndimage.binary_dilation(hole) & ~hole
         result[hole] = Label.BREAST if (result[ring] == Label.BREAST).any() else Label.PECTORAL_MUSCLE
@@ -49,19 +49,28 @@ def reference(mask: Mask) -> tuple[Mask, bool]:
     return result, tied
 
 
-def near_chest_wall(mask: Mask) -> npt.NDArray[np.bool_]:
+def outline(mask: Mask) -> tuple[list[npt.NDArray[np.intp]], int]:
+    """The columns of the breast in each row, and its width."""
     rows = [np.flatnonzero(row) for row in mask]
+    return rows, max(row[-1] for row in rows if len(row)) - min(row[0] for row in rows if len(row)) + 1
+
+
+def wall_is_left(mask: Mask) -> bool:
+    rows, width = outline(mask)
     left = min(row[0] for row in rows if len(row))
     right = max(row[-1] for row in rows if len(row))
-    width = right - left + 1
     at_left = sum(len(row) > 0 and row[0] <= left + STRAIGHT * width for row in rows)
-    at_right = sum(len(row) > 0 and row[-1] >= right - STRAIGHT * width for row in rows)
+    return bool(at_left >= sum(len(row) > 0 and row[-1] >= right - STRAIGHT * width for row in rows))
+
+
+def near_chest_wall(mask: Mask) -> npt.NDArray[np.bool_]:
+    rows, width = outline(mask)
     near = np.zeros(mask.shape, dtype=bool)
     for index, row in enumerate(rows):
         if not len(row):
             continue
         # A run counts as near when its end is: walk inwards from the first pixel that is near, in its run.
-        order = row if at_left >= at_right else row[::-1]
+        order = row if wall_is_left(mask) else row[::-1]
         edge = order[0]
         for column in order:
             if abs(int(column) - int(edge)) <= REACH * width:
@@ -115,6 +124,7 @@ def spoilt(mask: Mask, where: Any, label: Label) -> Mask:
         pytest.param(np.s_[2:9, 33:38], Label.BREAST, id="a marker that counted as breast"),
         pytest.param(np.s_[40:44, 10:14], Label.BACKGROUND, id="a hole in the breast"),
         pytest.param(np.s_[8:10, 3:6], Label.BACKGROUND, id="a hole in the muscle"),
+        pytest.param(np.s_[38:46, :6], Label.BACKGROUND, id="a hole at the image's edge, where the chest wall is"),
         pytest.param(np.s_[40:48, 8:14], Label.PECTORAL_MUSCLE, id="a dense spot that counted as muscle"),
         pytest.param(np.s_[50:58, 33:39], Label.PECTORAL_MUSCLE, id="a marker that counted as muscle"),
     ],

@@ -91,6 +91,19 @@ def test_tape_lies_away_from_the_chest_wall(mirrored: bool, monkeypatch: pytest.
     assert sides and set(sides) == {mirrored}
 
 
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_nothing_lies_beyond_the_chest_wall(mirrored: bool) -> None:
+    rows, columns = np.indices((160, 128))
+    keep = ((rows - 80) ** 2 + (columns - 25) ** 2 < 60**2) & (columns >= 25)
+    rng = np.random.default_rng(5)
+    changed = np.zeros(keep.shape, bool)
+    for _ in range(100):
+        pasted = paste_beside(np.zeros(keep.shape, np.float32), keep[:, ::-1] if mirrored else keep, rng)
+        changed |= (pasted[:, ::-1] if mirrored else pasted) > 0
+    assert not changed[:, :25].any()
+    assert changed[:, 25:][~keep[:, 25:]].mean() > 0.95
+
+
 def test_only_an_image_without_look_up_tables_gets_others() -> None:
     assert has_full_range_only(FULL)
     assert not has_full_range_only(HEADER)

@@ -42,7 +42,6 @@ TRAINERS = (
     "MasegTrainerVariedNoArtefacts",
     "MasegTrainerVariedNoRawLike",
     "MasegTrainerVariedNoTissue",
-    "MasegTrainerVariedNoCuts",
 )
 
 

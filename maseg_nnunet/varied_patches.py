@@ -15,7 +15,7 @@ from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset
 
 from maseg_nnunet.artefacts import fog_background, paste_label, paste_tape, paste_text
 from maseg_nnunet.cc_muscle import with_cc_muscle
-from maseg_nnunet.chest_wall import chest_wall_is_left, cut_chest_wall, extent
+from maseg_nnunet.chest_wall import chest_wall_is_left, extent
 from maseg_nnunet.labels import Label
 from maseg_nnunet.loading import Patch, TrainingPatches
 from maseg_nnunet.lut_augmentation import luts_of
@@ -37,8 +37,8 @@ class Variety:
 
     `displays`: another window or sigmoid, where an image has none of its own; `rims`: a breast that fades towards its
     skin; `muscles`: another brightness of the muscle; `raw_like`: made to look unprocessed; `artefacts`: something
-    pasted beside the breast; `cc_muscles`: a muscle drawn, where there is none; `cuts`: less of the breast in view at
-    the chest wall. `small_muscles`: how much more often an image with a small muscle is drawn than another.
+    pasted beside the breast; `cc_muscles`: a muscle drawn, where there is none. `small_muscles`: how much more often an
+    image with a small muscle is drawn than another.
     """
 
     displays: float = 0.6
@@ -47,7 +47,6 @@ class Variety:
     raw_like: float = 0.12
     artefacts: float = 0.35
     cc_muscles: float = 0.3
-    cuts: float = 0.3
     small_muscles: float = 3.0
 
 
@@ -67,7 +66,7 @@ class VariedPatches(TrainingPatches):
     def part(self, data: Any, labels: Any, box: tuple[slice, slice]) -> tuple[Image, npt.NDArray[Any]]:
         """As `TrainingPatches`; at times with a muscle drawn into it, a rim that fades, or another muscle."""
         share = self.variety
-        draws = self.rng.random(4) < (share.cc_muscles, share.rims, share.muscles, share.cuts)
+        draws = self.rng.random(3) < (share.cc_muscles, share.rims, share.muscles)
         if draws[0]:
             whole = np.asarray(data[0, 0], dtype=np.float32), np.asarray(labels[0, 0])
             units, classes = (array[box] for array in with_cc_muscle(*whole, self.rng))
@@ -77,8 +76,6 @@ class VariedPatches(TrainingPatches):
             units = fade_rim(units, classes, self.rng)
         if draws[2] and units.size:
             units = change_muscle(units, classes, self.rng)
-        if draws[3]:
-            units, classes = cut_chest_wall(units, classes, self.rng)
         return units, classes
 
     def gray(self, case: str, units: npt.NDArray[np.float32]) -> Image:

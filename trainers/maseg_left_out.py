@@ -59,12 +59,6 @@ class MasegTrainerVariedNoTissue(MasegTrainerVariedShort):
     loader = staticmethod(partial(VariedPatches, variety=Variety(rims=0, muscles=0)))
 
 
-class MasegTrainerVariedNoCuts(MasegTrainerVariedShort):
-    """Without views that show less of the chest wall."""
-
-    loader = staticmethod(partial(VariedPatches, variety=Variety(cuts=0)))
-
-
 class MasegTrainerVariedNoCCMuscles(MasegTrainerVariedShort):
     """Without muscles drawn into CC views."""
 

@@ -144,8 +144,8 @@ def _write(
         held = {row.case: row.subset for row in rows if row.woman not in women}
         if not women or not {"train", "val"} <= set(held.values()):
             raise UsageError(
-                f"--cross-validation {cross_validation}: too many shares for these women: each must hold some "
-                "back, and leave some to train and some to validate on"
+                f"--cross-validation {cross_validation}: each share must hold some women back, and leave some to "
+                "train and some to validate on"
             )
         folds.append(held)
         entries.append({"name": f"share {number} of {cross_validation} held back", HELD_BACK: number})

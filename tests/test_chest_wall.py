@@ -23,3 +23,9 @@ def test_a_wall_that_slants_a_little_is_one() -> None:
     breast = ((rows - 100) ** 2 + columns**2 < 80**2) & (columns > rows / 60)
     assert chest_wall_is_left(breast)
     assert not chest_wall_is_left(breast[:, ::-1])
+
+
+def test_of_a_triangle_it_is_the_long_side() -> None:
+    breast = np.tri(50, 40, dtype=bool)
+    assert chest_wall_is_left(breast)
+    assert not chest_wall_is_left(breast[:, ::-1])

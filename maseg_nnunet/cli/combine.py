@@ -40,8 +40,6 @@ def combine(
 
     if name is not None and not re.fullmatch(r"\w+", name, re.ASCII):
         raise UsageError(f"--name {name}: letters, digits and _ only, it becomes a folder")
-    if cross_validation == 1:
-        raise UsageError("--cross-validation 1 would hold all women back: 2 or more shares, 0 for none")
     folder = make(
         nnunet_folder(RAW),
         dataset,

@@ -22,4 +22,4 @@ def chest_wall_is_left(breast: Region) -> bool:
 def extent(region: Region) -> tuple[slice, slice]:
     """The rows and columns of the bounding box of `region`, which is not empty."""
     rows, columns = np.flatnonzero(region.any(axis=1)), np.flatnonzero(region.any(axis=0))
-    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)

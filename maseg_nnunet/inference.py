@@ -26,6 +26,7 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from maseg_nnunet.chest_wall import extent
 from maseg_nnunet.errors import UsageError
 from maseg_nnunet.labelling import labels_on_source
 from maseg_nnunet.labels import LABELS, Label
@@ -145,7 +146,8 @@ class Segmenter:
             return nothing
         if model.min_max:
             units = (seen - darkest) / np.float32(brightest - darkest)
-        box = nonzero_box(units) if model.cropping else (slice(0, units.shape[0]), slice(0, units.shape[1]))
+        # What nnU-Net crops an image to: the smallest box with every pixel that is not exactly 0.
+        box = extent(units != 0) if model.cropping else (slice(0, units.shape[0]), slice(0, units.shape[1]))
         units = units[box]
         size, pitch = plan_grid((units.shape[0], units.shape[1]), target, model.spacing)
         rows, columns = (
@@ -245,13 +247,6 @@ def softmax(prepared: Prepared, logits: Image) -> Image:
     np.exp(fine - fine.max(axis=0), out=fine)
     fine /= fine.sum(axis=0)
     return _on_source(prepared, fine, background)
-
-
-def nonzero_box(units: Image) -> tuple[slice, slice]:
-    """Rows and columns of the smallest box with every pixel that is not exactly 0: what nnU-Net crops an image to."""
-    inside = units != 0
-    rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
-    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
 def _on_source(prepared: Prepared, values: npt.NDArray[Any], outside: Any) -> npt.NDArray[Any]:

@@ -3,14 +3,14 @@
 Towards its skin line a compressed breast becomes thin. On film and in raw images it fades there into the background;
 processed digital images are equalized, as bright at the skin as inside. The muscle is white on film and hardly brighter
 than gland in many digital images. A network that has seen one of these alone misses the skin or the muscle in the
-other. For training: rims fade and muscles change at random, by the image's labels.
+other. For training: rims fade or brighten, and muscles change, at random, by the image's labels.
 
 Images are (rows, columns) float32 in VOI units, labels are integers of the same shape, lengths are pixels.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -22,16 +22,22 @@ from maseg_nnunet.labels import Label
 Image = npt.NDArray[np.float32]
 Labels = npt.NDArray[Any]
 
+STRONGEST: Final = 4.0
+"""How many times brighter equalizing makes a dark rim at most: film noise is not to become a pattern."""
 
-def fade_rim(units: Image, labels: Labels, rng: np.random.Generator) -> Image:
-    """`units` with a mean gray that falls towards the skin, to between all and a twentieth of that inside.
 
-    The rim is 3 to 13 % of the image's rows wide (in a whole mammogram about 7 to 30 mm). A rim that is darker already
-    stays as it is. Unchanged where nothing of the breast lies deeper, or no skin is to be seen.
+def change_rim(units: Image, labels: Labels, rng: np.random.Generator) -> Image:
+    """`units` with another mean gray from the rim of the breast to its skin, by a drawn curve.
+
+    One half fades, to between all and a twentieth of the gray inside; a rim that is darker already stays as it is. The
+    other half is equalized, to between once and twice that gray, at most `STRONGEST` times as bright as before; a rim
+    that is brighter stays. The rim is 2 to 13 % of the image's rows wide (in a whole mammogram about 5 to 30 mm).
+    Unchanged where nothing of the breast lies deeper, or no skin is to be seen.
     """
     depth = depth_below_skin(labels > Label.BACKGROUND)
-    width = max(2, round(rng.uniform(0.03, 0.13) * len(units)))
-    fall, power = 0.95 * np.sqrt(rng.uniform()), rng.uniform(0.7, 2.5)
+    width = max(2, round(rng.uniform(0.02, 0.13) * len(units)))
+    fades, power = rng.random() < 0.5, rng.uniform(0.7, 2.5)
+    change = -0.95 * np.sqrt(rng.uniform()) if fades else rng.uniform()
     in_rim, inside = (depth > 0) & (depth < width), (depth >= width) & (depth < 2 * width)
     if not in_rim.any() or not inside.any():
         return units
@@ -40,8 +46,8 @@ def fade_rim(units: Image, labels: Labels, rng: np.random.Generator) -> Image:
     bins = depth[in_rim].astype(np.intp)
     profile = np.bincount(bins, seen[in_rim], width) / np.maximum(np.bincount(bins, minlength=width), 1)
     middle = np.arange(width) + 0.5
-    wanted = level * (1 - fall * (1 - middle / width) ** power)
-    gains = np.minimum(wanted / np.maximum(profile, 1e-3), 1)
+    wanted = level * (1 + change * (1 - middle / width) ** power)
+    gains = np.clip(wanted / np.maximum(profile, 1e-3), *((0, 1) if fades else (1, STRONGEST)))
     gain = np.interp(depth, np.append(middle, width + 0.5), np.append(gains, 1.0))
     return np.asarray(np.where(depth > 0, units * gain, units), dtype=np.float32)
 

@@ -19,7 +19,7 @@ from maseg_nnunet.chest_wall import chest_wall_is_left, extent
 from maseg_nnunet.labels import Label
 from maseg_nnunet.loading import Patch, TrainingPatches
 from maseg_nnunet.lut_augmentation import luts_of
-from maseg_nnunet.tissue_contrast import change_muscle, fade_rim
+from maseg_nnunet.tissue_contrast import change_muscle, change_rim
 from maseg_nnunet.voi import FULL_RANGE, CaseLuts, Function, LookUpTable, apply_lut
 
 Image = npt.NDArray[np.float32]
@@ -30,15 +30,18 @@ SMALL_MUSCLE: Final = 0.01
 WINDOWS: Final = 2 / 3
 """Share of the synthetic displays that are windows; the others are sigmoids."""
 
+NEARLY_BLACK: Final = 0.05
+"""What is darker, in [0, 1], says nothing about the tissue."""
+
 
 @dataclass(frozen=True)
 class Variety:
     """What is done how often, as shares of the patches.
 
-    `displays`: another window or sigmoid, where an image has none of its own; `rims`: a breast that fades towards its
-    skin; `muscles`: another brightness of the muscle; `raw_like`: made to look unprocessed; `artefacts`: something
-    pasted beside the breast; `cc_muscles`: a muscle drawn, where there is none. `small_muscles`: how much more often an
-    image with a small muscle is drawn than another.
+    `displays`: another window or sigmoid, where an image has none of its own; `rims`: a breast that fades, or is
+    equalized, towards its skin; `muscles`: another brightness of the muscle; `raw_like`: made to look unprocessed;
+    `artefacts`: something pasted beside the breast; `cc_muscles`: a muscle drawn, where there is none.
+    `small_muscles`: how much more often an image with a small muscle is drawn than another.
     """
 
     displays: float = 0.6
@@ -64,7 +67,7 @@ class VariedPatches(TrainingPatches):
         self.sampling_probabilities = weights / weights.sum()
 
     def part(self, data: Any, labels: Any, box: tuple[slice, slice]) -> tuple[Image, npt.NDArray[Any]]:
-        """As `TrainingPatches`; at times with a muscle drawn into it, a rim that fades, or another muscle."""
+        """As `TrainingPatches`; at times with a muscle drawn into it, another rim, or another muscle."""
         share = self.variety
         draws = self.rng.random(3) < (share.cc_muscles, share.rims, share.muscles)
         if draws[0]:
@@ -73,7 +76,7 @@ class VariedPatches(TrainingPatches):
         else:
             units, classes = super().part(data, labels, box)
         if draws[1] and units.size:
-            units = fade_rim(units, classes, self.rng)
+            units = change_rim(units, classes, self.rng)
         if draws[2] and units.size:
             units = change_muscle(units, classes, self.rng)
         return units, classes
@@ -108,10 +111,14 @@ def has_full_range_only(luts: CaseLuts) -> bool:
 def another_display(image: Image, rng: np.random.Generator) -> Image:
     """`image`, float32 in [0, 1], by a window or a sigmoid as they are in headers.
 
-    Windows begin within a tenth of black, so that the skin is seen, and end between 0.65 and 1.3.
+    Windows begin below what is dark in the image, so that the skin is seen: between -0.15 and 0.1, or 0.9 of the
+    image's own dark tissue where that is brighter. There fat is nearly black, as some makers show it. They end
+    between 0.65 and 1.3.
     """
     if rng.random() < WINDOWS:
-        low, high = rng.uniform(-0.15, 0.1), rng.uniform(0.65, 1.3)
+        seen = image[image > NEARLY_BLACK]
+        dark = float(np.percentile(seen, 5)) if seen.size else 0.0
+        low, high = rng.uniform(-0.15, max(0.1, 0.9 * dark)), rng.uniform(0.65, 1.3)
         lut = LookUpTable("", Function.LINEAR_EXACT, center=(low + high) / 2, width=high - low)
     else:
         lut = LookUpTable("", Function.SIGMOID, center=rng.uniform(0.35, 0.65), width=rng.uniform(0.5, 1.2))

@@ -43,6 +43,20 @@ def test_contrast_rises_stays_in_range_and_keeps_the_skin() -> None:
     assert np.mean(np.array(bends) < 1e-6) == pytest.approx(2 / 3, abs=0.1)
 
 
+def test_windows_begin_below_the_darkest_tissue_and_make_fat_nearly_black() -> None:
+    rng = np.random.default_rng(0)
+    image = np.zeros((40, 40), np.float32)
+    image[:, :25] = 0.4  # fat, as bright as in the 8-bit copies of INbreast
+    image[:, :10] = 0.65
+    fat = []
+    for _ in range(400):
+        shown = another_display(image, rng)
+        assert 0 < shown[0, 20] < shown[0, 0] and shown[0, 30] <= shown[0, 20]
+        fat.append(shown[0, 20] / shown[0, 0])
+    assert min(fat) < 0.2 and np.quantile(fat, 0.9) > 0.55
+    assert np.isfinite(another_display(np.zeros((4, 4), np.float32), rng)).all()
+
+
 def test_a_raw_like_image_is_an_exponential_of_the_gray_both_ways_up() -> None:
     rng = np.random.default_rng(1)
     rising = 0

@@ -54,7 +54,7 @@ class MasegTrainerVariedNoArtefacts(MasegTrainerVariedShort):
 
 
 class MasegTrainerVariedNoTissue(MasegTrainerVariedShort):
-    """Without rims that fade and muscles of another brightness."""
+    """Without rims and muscles of another brightness."""
 
     loader = staticmethod(partial(VariedPatches, variety=Variety(rims=0, muscles=0)))
 

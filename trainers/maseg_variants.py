@@ -88,7 +88,7 @@ class MasegTrainerNoEarlyStopping(MasegTrainer):
 class MasegTrainerVaried(MasegTrainer):
     """For data of few sources: variety of contrast, of the tissue and of what lies beside it, soft Dice in the loss.
 
-    `make model` trains it. 60 short epochs, so that a night on a CPU is not needed. All of them: with this variety the
+    `make model` trains it. 80 short epochs, so that a night on a CPU is not needed. All of them: with this variety the
     validation loss wavers until the learning rate has fallen. The best weights are kept.
     """
 
@@ -105,7 +105,7 @@ class MasegTrainerVaried(MasegTrainer):
         device: torch.device = torch.device("cuda"),
     ) -> None:
         super().__init__(plans, configuration, fold, dataset_json, device)
-        self.num_epochs = 60
+        self.num_epochs = 80
         self.num_iterations_per_epoch = 100
 
     def make_loss(self) -> PixelLoss:

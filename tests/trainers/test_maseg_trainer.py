@@ -291,7 +291,7 @@ VARIANTS = {
 }
 NOISE_RANGE = ("MasegTrainerNoiseRange", "MasegTrainerVaried")
 ALL_EPOCHS = ("MasegTrainerNoEarlyStopping", "MasegTrainerVaried")
-EPOCHS = {"MasegTrainerDemo": 10, "MasegTrainerVaried": 60}
+EPOCHS = {"MasegTrainerDemo": 10, "MasegTrainerVaried": 80}
 
 
 @pytest.mark.parametrize("name", VARIANTS)

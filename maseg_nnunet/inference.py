@@ -1,7 +1,8 @@
 """From one mammogram to its mask: the model run on the whole image, the result on the source's own grid.
 
-The way there is the one that `convert_vendor` and nnU-Net take together, so that both routes give the same masks:
-stored values to the grid of converted images, to VOI units, without the margins that are black, to the plan's grid
+An image that was stored sideways or upside down is first turned upright, by its header. From there the way is the one
+that `convert_vendor` and nnU-Net take together, so that both routes give the same masks of all others: stored values to
+the grid of converted images, to VOI units, without the margins that are black, to the plan's grid
 (nnU-Net stretches the image to whole pixels), padded with black to the size of a patch where it is smaller. nnU-Net's
 tiles and its mirroring are not copied: the network sees the whole image at once.
 
@@ -51,7 +52,8 @@ class Prepared:
     `image`: (rows, columns) float32 in VOI units, None where nothing can be seen in it; `shape` and `spacing` (row,
     column, mm) of the source; `pitch`: (row, column) mm of the plan's grid as nnU-Net stretched it. `part`: the pixels
     of the source whose centres lie in `image`, all others being background; `origin`: (row, column) mm from the outer
-    corner of the first of them to that of `image`'s first.
+    corner of the first of them to that of `image`'s first. All of these of the source after `quarter_turns`
+    counter-clockwise, by which it was turned upright.
     """
 
     image: Image | None
@@ -60,6 +62,7 @@ class Prepared:
     pitch: Spacing = (1.0, 1.0)
     part: tuple[slice, slice] = (slice(0, 0), slice(0, 0))
     origin: Spacing = (0.0, 0.0)
+    quarter_turns: int = 0
 
     @property
     def part_shape(self) -> tuple[int, int]:
@@ -132,11 +135,12 @@ class Segmenter:
 
     def prepare(self, mammogram: Mammogram) -> Prepared:
         """The image as the network is to see it."""
-        model = self.model
+        model, turns = self.model, mammogram.quarter_turns
+        mammogram = mammogram.upright()
         luts = mammogram.luts if model.inversion else replace(mammogram.luts, inverted=False)
         target = model.target_spacing or mammogram.spacing
         stored = image_to_target(mammogram.pixels, mammogram.spacing, target)
-        nothing = Prepared(None, mammogram.shape, mammogram.spacing)
+        nothing = Prepared(None, mammogram.shape, mammogram.spacing, quarter_turns=turns)
         if Flag.CONSTANT in mammogram.flags or stored.min() == stored.max():
             return nothing
         units = luts.to_voi_units(stored).astype(np.float32)
@@ -164,6 +168,7 @@ class Segmenter:
                 box[0].start * target[0] - rows.start * mammogram.spacing[0],
                 box[1].start * target[1] - columns.start * mammogram.spacing[1],
             ),
+            turns,
         )
 
     def logits(self, batch: Sequence[Prepared]) -> list[Image]:
@@ -184,10 +189,10 @@ class Segmenter:
     def mask(self, prepared: Prepared, logits: Image) -> Mask:
         """Labels on the source's grid of what `logits` gave for `prepared`."""
         if prepared.image is None:
-            return np.zeros(prepared.shape, dtype=np.uint8)
+            return _as_stored(prepared, np.zeros(prepared.shape, dtype=np.uint8))
         labels = labels_on_source(logits, prepared.part_shape, prepared.spacing, prepared.pitch, prepared.origin)
         mask = _on_source(prepared, labels, np.uint8(Label.BACKGROUND))
-        return keep_largest_components(mask) if self.keep_largest else mask
+        return _as_stored(prepared, keep_largest_components(mask) if self.keep_largest else mask)
 
     def _margins(self, image: Image) -> tuple[Margin, Margin]:
         """Black pixels that the network needs beyond an image's rows and columns.
@@ -241,12 +246,17 @@ def softmax(prepared: Prepared, logits: Image) -> Image:
     background = np.zeros((len(LABELS), 1, 1), dtype=np.float32)
     background[Label.BACKGROUND] = 1
     if prepared.image is None:
-        return background.repeat(prepared.shape[0], 1).repeat(prepared.shape[1], 2)
+        return _as_stored(prepared, background.repeat(prepared.shape[0], 1).repeat(prepared.shape[1], 2))
     shape, spacing, pitch, origin = prepared.part_shape, prepared.spacing, prepared.pitch, prepared.origin
     fine = np.stack([image_to_source(channel, shape, spacing, pitch, origin) for channel in logits])
     np.exp(fine - fine.max(axis=0), out=fine)
     fine /= fine.sum(axis=0)
-    return _on_source(prepared, fine, background)
+    return _as_stored(prepared, _on_source(prepared, fine, background))
+
+
+def _as_stored(prepared: Prepared, upright: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """`upright` (..., rows, columns) turned back to the way the source was stored."""
+    return np.ascontiguousarray(np.rot90(upright, -prepared.quarter_turns, axes=(-2, -1)))
 
 
 def _on_source(prepared: Prepared, values: npt.NDArray[Any], outside: Any) -> npt.NDArray[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -91,7 +91,7 @@ class Mammogram:
     `pixels`: shape (rows, columns), integer or float32, stored values after the modality LUT, padding already set to
     the dark extreme. `spacing`: (row, column) in mm. `spacing_source`: the attribute it came from. `luts`: all usable
     look-up tables, the base among them, and whether MONOCHROME1 turns them over. `vendor`: a key of `vendors.py`, or
-    "unknown". `horizontal_flip` and `patient_orientation` are recorded, never acted on.
+    "unknown". `horizontal_flip` is recorded, never acted on; `patient_orientation` tells which way is up for a network.
     """
 
     path: Path
@@ -115,6 +115,27 @@ class Mammogram:
         """(rows, columns)."""
         rows, columns = self.pixels.shape
         return rows, columns
+
+    @property
+    def quarter_turns(self) -> int:
+        """Turns of 90 degrees, counter-clockwise, after which the chest wall is left or right and no head is down.
+
+        By Patient Orientation (PS3.3 C.7.6.1.1.1): where the rows and the columns of the stored image lead to. 0 where
+        it tells nothing. Biopsy views are stored as the table sees them, at times with the chest wall below.
+        """
+        rightwards, downwards = (entry[:1] for entry in (*self.patient_orientation, "", "")[:2])
+        if downwards in ("A", "P") and rightwards in ("R", "L", "F", "H"):
+            return 1 if rightwards == "H" else 3
+        return 2 if downwards == "H" else 0
+
+    def upright(self) -> Mammogram:
+        """The image after its `quarter_turns`; itself where that is none."""
+        turns = self.quarter_turns
+        if not turns:
+            return self
+        spacing = self.spacing if turns == 2 else self.spacing[::-1]
+        pixels = np.ascontiguousarray(np.rot90(self.pixels, turns))
+        return replace(self, pixels=pixels, spacing=spacing, patient_orientation=())
 
     def displayed(self) -> npt.NDArray[np.float32]:
         """The image as a viewer shows it by its base look-up table: (rows, columns), float32 in [0, 1]."""

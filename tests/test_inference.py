@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +184,29 @@ def test_mirroring_averages_with_the_mirrored_image_alone(model: Path) -> None:
     assert np.abs(found - plain.logits([prepared])[0]).max() > 0.1
     upside_down = plain.logits([plain.prepare(_mammogram(np.ascontiguousarray(image[::-1])))])[0][:, ::-1]
     assert np.abs(found - (expected_logits + upside_down) / 2).max() > 0.05
+
+
+@pytest.mark.parametrize(("orientation", "turns"), [(("R", "P"), 3), (("H", "P"), 1), (("P", "H"), 2)])
+def test_an_image_stored_sideways_gets_the_mask_of_the_upright_one(
+    segmenter: Segmenter, orientation: tuple[str, str], turns: int
+) -> None:
+    # Black margins, so that only a part of it is seen, and pixels that are not square.
+    image = np.pad(gradient(41, 52)[:, ::-1], ((3, 0), (0, 7)))
+    upright = replace(_mammogram(image), spacing=(0.3, 0.4))
+    stored = replace(
+        upright,
+        pixels=np.rot90(image, -turns),
+        spacing=(0.3, 0.4) if turns == 2 else (0.4, 0.3),
+        patient_orientation=orientation,
+    )
+    mask, probabilities = segmenter.predict(upright, probabilities=True)
+    found, likewise = segmenter.predict(stored, probabilities=True)
+    assert len(np.unique(mask)) == 3 and found.flags["C_CONTIGUOUS"]
+    np.testing.assert_array_equal(found, np.rot90(mask, -turns))
+    np.testing.assert_array_equal(likewise, np.rot90(probabilities, -turns, axes=(1, 2)))
+    empty = replace(stored, pixels=np.zeros_like(stored.pixels))
+    blank, certain = segmenter.predict(empty, probabilities=True)
+    assert blank.shape == certain.shape[1:] == stored.shape and not blank.any()
 
 
 def _mammogram(pixels: npt.NDArray[Any]) -> Mammogram:

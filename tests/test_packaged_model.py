@@ -107,3 +107,10 @@ def test_real_dicom_files_need_one_command_and_nothing_else(
     assert 0.1 < breast < 0.7
     muscle = (mask == Label.PECTORAL_MUSCLE).sum() / (mask > 0).sum()
     assert (0.02 < muscle < 0.3) if "MLO" in name else muscle < 0.05
+
+
+def test_a_real_view_with_the_chest_wall_below(segmenter: Segmenter, real_dicom: Path) -> None:
+    mask = segmenter.predict(real_dicom / "Siemens_overlays_LCC.dcm")
+    # By eye: air and the paddle's arm above row 220, breast below row 420 but at the right edge.
+    assert not mask[:200].any()
+    assert (mask[420:, :1100] == Label.BREAST).mean() > 0.99

@@ -1,4 +1,4 @@
-"""On which side of a mammogram the chest wall lies, by the breast's outline alone."""
+"""Where in a mammogram the chest wall lies, by the breast's outline alone."""
 
 from __future__ import annotations
 
@@ -17,6 +17,20 @@ def chest_wall_is_left(breast: Region) -> bool:
     inside = breast[rows, columns]
     edge = max(inside.shape[1] // 20, 1)
     return bool(inside[:, :edge].sum() >= inside[:, -edge:].sum())
+
+
+def beyond_chest_wall(breast: Region) -> Region:
+    """The pixels on the chest wall's side of `breast`, bool (rows, columns), not empty: none is of an image.
+
+    Row by row, for a wall may slant; above and below the breast as in its nearest row.
+    """
+    rows, columns = np.flatnonzero(breast.any(axis=1)), np.arange(breast.shape[1])
+    every = np.arange(len(breast))
+    if chest_wall_is_left(breast):
+        first = np.interp(every, rows, breast[rows].argmax(axis=1))
+        return np.asarray(columns < first[:, None])
+    last = np.interp(every, rows, breast.shape[1] - 1 - breast[rows, ::-1].argmax(axis=1))
+    return np.asarray(columns > last[:, None])
 
 
 def extent(region: Region) -> tuple[slice, slice]:

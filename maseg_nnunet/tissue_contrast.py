@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from maseg_nnunet.chest_wall import chest_wall_is_left
+from maseg_nnunet.chest_wall import beyond_chest_wall
 from maseg_nnunet.labels import Label
 
 Image = npt.NDArray[np.float32]
@@ -75,14 +75,7 @@ def depth_below_skin(breast: npt.NDArray[np.bool_]) -> Image:
     """
     if not breast.any():
         return np.zeros(breast.shape, np.float32)
-    rows = breast.any(axis=1)
-    first, last = breast[rows].argmax(axis=1), breast.shape[1] - 1 - breast[rows, ::-1].argmax(axis=1)
-    columns = np.arange(breast.shape[1])
-    filled = breast.copy()
-    if chest_wall_is_left(breast):
-        filled[rows] |= columns < first[:, None]
-    else:
-        filled[rows] |= columns > last[:, None]
+    filled = breast | (beyond_chest_wall(breast) & breast.any(axis=1, keepdims=True))
     reach = max(breast.shape) // 4
     padded = cv2.copyMakeBorder(filled.astype(np.uint8), reach, reach, reach, reach, cv2.BORDER_REPLICATE)
     distance = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_5)[reach:-reach, reach:-reach]

@@ -15,7 +15,7 @@ from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset
 
 from maseg_nnunet.artefacts import fog_background, paste_label, paste_tape, paste_text
 from maseg_nnunet.cc_muscle import with_cc_muscle
-from maseg_nnunet.chest_wall import chest_wall_is_left, extent
+from maseg_nnunet.chest_wall import beyond_chest_wall, chest_wall_is_left, extent
 from maseg_nnunet.labels import Label
 from maseg_nnunet.loading import Patch, TrainingPatches
 from maseg_nnunet.lut_augmentation import luts_of
@@ -82,16 +82,19 @@ class VariedPatches(TrainingPatches):
         return units, classes
 
     def gray(self, case: str, units: npt.NDArray[np.float32]) -> Image:
-        """VOI units to gray in [0, 1], of as many contrasts as there are makers, at times as in a raw image."""
+        """VOI units to gray in [0, 1], of as many contrasts as there are makers."""
         image = super().gray(case, units)
         if has_full_range_only(luts_of(case, self.voi_luts)) and self.rng.random() < self.variety.displays:
             image = another_display(image, self.rng)
-        return raw_like(image, self.rng) if self.rng.random() < self.variety.raw_like else image
+        return image
 
     def finish(self, image: Image, labels: npt.NDArray[np.uint8]) -> Patch:
-        """Artefacts beside the breast, then gamma and noise."""
+        """At times as in a raw image; artefacts beside the breast; then gamma and noise."""
+        breast = labels != Label.BACKGROUND
+        if self.rng.random() < self.variety.raw_like:
+            image = within_edges(raw_like(image, self.rng), breast, self.rng)
         if self.rng.random() < self.variety.artefacts:
-            image = paste_beside(image, labels != Label.BACKGROUND, self.rng)
+            image = paste_beside(image, breast, self.rng)
         return super().finish(image, labels)
 
 
@@ -134,6 +137,21 @@ def raw_like(image: Image, rng: np.random.Generator) -> Image:
     # Clipped: by rounding it may fall below 0, of which gamma would make no number.
     dose: Image = np.clip((np.exp(-k * image) - np.exp(-k)) / (1 - np.exp(-k)), 0, 1).astype(np.float32)
     return dose if rng.random() < 0.5 else 1 - dose
+
+
+def within_edges(image: Image, breast: npt.NDArray[np.bool_], rng: np.random.Generator) -> Image:
+    """`image` with black where a detector ends: beyond the chest wall, and up to half a patch away from `breast`.
+
+    The air of a raw image may be white, and there is more of it than in training images, which were cropped to what is
+    not black. Unchanged without a breast.
+    """
+    if not breast.any():
+        return image
+    rows, columns = extent(breast)
+    above, below, left, right = (rng.uniform(0, 0.5, 4) * np.repeat(image.shape, 2)).astype(int)
+    seen = np.zeros_like(breast)
+    seen[max(0, rows.start - above) : rows.stop + below, max(0, columns.start - left) : columns.stop + right] = True
+    return np.where(seen & ~beyond_chest_wall(breast), image, np.float32(0))
 
 
 def paste_beside(image: Image, breast: npt.NDArray[np.bool_], rng: np.random.Generator) -> Image:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from maseg_nnunet.chest_wall import chest_wall_is_left, extent
+from maseg_nnunet.chest_wall import beyond_chest_wall, chest_wall_is_left, extent
 
 
 @pytest.mark.parametrize("before", [0, 30])
@@ -29,3 +29,15 @@ def test_of_a_triangle_it_is_the_long_side() -> None:
     breast = np.tri(50, 40, dtype=bool)
     assert chest_wall_is_left(breast)
     assert not chest_wall_is_left(breast[:, ::-1])
+
+
+def test_beyond_a_slanting_wall_lies_what_no_row_of_the_breast_reaches() -> None:
+    rows, columns = np.indices((200, 120))
+    breast = ((rows - 100) ** 2 + columns**2 < 80**2) & (columns > rows / 20)
+    expected = np.zeros_like(breast)
+    for row in range(200):
+        nearest = min(np.flatnonzero(breast.any(axis=1)), key=lambda other: abs(other - row))
+        expected[row, : np.flatnonzero(breast[nearest])[0]] = True
+    assert expected[:, 0].all() and not expected[:, 15:].any()
+    np.testing.assert_array_equal(beyond_chest_wall(breast), expected)
+    np.testing.assert_array_equal(beyond_chest_wall(breast[:, ::-1]), expected[:, ::-1])

@@ -45,7 +45,7 @@ class Variety:
     """
 
     displays: float = 0.6
-    rims: float = 0.5
+    rims: float = 0.7
     muscles: float = 0.3
     raw_like: float = 0.12
     artefacts: float = 0.35

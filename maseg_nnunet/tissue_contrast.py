@@ -29,10 +29,10 @@ STRONGEST: Final = 4.0
 def change_rim(units: Image, labels: Labels, rng: np.random.Generator) -> Image:
     """`units` with another mean gray from the rim of the breast to its skin, by a drawn curve.
 
-    One half fades, to between all and a twentieth of the gray inside, mostly to little, as on film; a rim that is darker
-    already stays as it is. The other half is equalized, to between once and twice that gray, at most `STRONGEST` times as bright as before; a rim
-    that is brighter stays. The rim is 2 to 13 % of the image's rows wide (in a whole mammogram about 5 to 30 mm).
-    Unchanged where nothing of the breast lies deeper, or no skin is to be seen.
+    One half fades, to between all and a twentieth of the gray inside, mostly to little, as on film; a rim that is
+    darker already stays as it is. The other half is equalized, to between once and twice that gray, at most `STRONGEST`
+    times as bright as before; a rim that is brighter stays. The rim is 2 to 13 % of the image's rows wide (in a whole
+    mammogram about 5 to 30 mm). Unchanged where nothing of the breast lies deeper, or no skin is to be seen.
     """
     depth = depth_below_skin(labels > Label.BACKGROUND)
     width = max(2, round(rng.uniform(0.02, 0.13) * len(units)))

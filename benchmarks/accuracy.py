@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import SimpleITK as sitk  # noqa: N813
+from conditions import CONDITIONS, Change, changed
 from rich.progress import track
 
 from maseg_nnunet.inference import Segmenter
@@ -37,6 +38,9 @@ def main() -> None:
     parser.add_argument("-d", "--dataset", type=int, action="append", required=True, help="converted data set")
     parser.add_argument("-o", "--output", type=Path, default=Path("accuracy"))
     parser.add_argument("--split", default="test", help="test, val, or all for every woman, as for a set left out")
+    parser.add_argument(
+        "--change", choices=CONDITIONS, default="as it is", help="made to look raw, or with labels pasted"
+    )
     parser.add_argument("--tta", action="store_true", help="average with the mirrored image")
     parser.add_argument("--no-keep-largest", action="store_true", help="masks as the network gives them")
     options = parser.parse_args()
@@ -49,18 +53,20 @@ def main() -> None:
         masks, report = options.output / folder.name, options.output / f"{folder.name}_report"
         masks.mkdir(parents=True, exist_ok=True)
         for row in track(rows, description=folder.name, disable=not sys.stderr.isatty()):
-            segment(segmenter, folder, row, masks)
+            segment(segmenter, folder, row, masks, CONDITIONS[options.change])
         command = [str(Path(sys.executable).with_name("maseg")), "evaluate", "-d", str(number), "-p", str(masks)]
         chosen = [word for split in splits for word in ("--split", split)]
         subprocess.run([*command, "-o", str(report), "--no-pictures", *chosen], check=True, stdout=subprocess.DEVNULL)
         print("\n".join(table(pd.read_csv(report / "cases.csv", keep_default_na=False, na_values=[""]))))
 
 
-def segment(segmenter: Segmenter, folder: Path, row: ManifestRow, masks: Path) -> None:
+def segment(segmenter: Segmenter, folder: Path, row: ManifestRow, masks: Path, change: Change) -> None:
     """Write the mask of one converted image, on its grid."""
-    place = "imagesTs" if row.subset == "test" else "imagesTr"
-    mammogram = read_converted(folder / place / f"{row.case}_0000.nii.gz", Intent(row.intent))
-    write_nifti(masks / f"{row.case}.nii.gz", segmenter.predict(mammogram), mammogram.spacing)
+    end = "Ts" if row.subset == "test" else "Tr"
+    mammogram = read_converted(folder / f"images{end}" / f"{row.case}_0000.nii.gz", Intent(row.intent))
+    labels = sitk.GetArrayFromImage(sitk.ReadImage(str(folder / f"labels{end}" / f"{row.case}.nii.gz")))
+    mask = segmenter.predict(changed(mammogram, labels, row.case, change))
+    write_nifti(masks / f"{row.case}.nii.gz", mask, mammogram.spacing)
 
 
 def read_converted(path: Path, intent: Intent) -> Mammogram:

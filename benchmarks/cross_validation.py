@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pandas as pd
 from accuracy import JUDGED
-from sources_left_out import as_it_is, segment, segmenter_of, train_once, training_options
+from conditions import as_it_is
+from sources_left_out import segment, segmenter_of, train_once, training_options
 
 from maseg_nnunet.folds import HELD_BACK
 from maseg_nnunet.manifest import ManifestRow, read_manifest

@@ -13,28 +13,23 @@ import argparse
 import json
 import subprocess
 import sys
-import zlib
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
 import pandas as pd
 import SimpleITK as sitk  # noqa: N813
 from accuracy import JUDGED, read_converted
+from conditions import CONDITIONS, Change, changed
 from rich.progress import track
 
 from maseg_nnunet.evaluation.metrics import score_case
 from maseg_nnunet.files import write_json
 from maseg_nnunet.folds import LEFT_OUT
 from maseg_nnunet.inference import Segmenter
-from maseg_nnunet.labels import Label
 from maseg_nnunet.mammogram import Intent
 from maseg_nnunet.manifest import ManifestRow, read_manifest
 from maseg_nnunet.model_folder import CHECKPOINT, DATASET, PLANS
 from maseg_nnunet.paths import FOLDS, PREPROCESSED, RAW, RESULTS, SPLITS, dataset_folder, nnunet_folder
-from maseg_nnunet.varied_patches import Image, paste_beside, raw_like
 
 TRAINERS = (
     "MasegTrainerVariedShort",
@@ -43,22 +38,6 @@ TRAINERS = (
     "MasegTrainerVariedNoRawLike",
     "MasegTrainerVariedNoTissue",
 )
-
-
-def as_it_is(image: Image, labels: np.ndarray, rng: np.random.Generator) -> Image:
-    return image
-
-
-def unprocessed(image: Image, labels: np.ndarray, rng: np.random.Generator) -> Image:
-    return raw_like(np.clip(image, 0, 1), rng)
-
-
-def with_artefacts(image: Image, labels: np.ndarray, rng: np.random.Generator) -> Image:
-    return paste_beside(np.clip(image, 0, 1), labels != Label.BACKGROUND, rng)
-
-
-Change = Callable[[Image, np.ndarray, np.random.Generator], Image]
-CONDITIONS: dict[str, Change] = {"as it is": as_it_is, "raw-like": unprocessed, "labels, tape": with_artefacts}
 
 
 def main() -> None:
@@ -131,9 +110,7 @@ def segment(segmenter: Segmenter, raw: Path, row: ManifestRow, change: Change) -
     image = next(raw.glob(f"*/images*/{row.case}_0000.nii.gz"))
     labels = sitk.GetArrayFromImage(sitk.ReadImage(str(next(raw.glob(f"*/labels*/{row.case}.nii.gz")))))
     mammogram = read_converted(image, Intent(row.intent))
-    rng = np.random.default_rng(zlib.crc32(row.case.encode()))
-    changed = change(np.asarray(mammogram.pixels, dtype=np.float32), labels, rng)
-    mask = segmenter.predict(replace(mammogram, pixels=changed))
+    mask = segmenter.predict(changed(mammogram, labels, row.case, change))
     found = score_case(mask, labels, mammogram.spacing)
     return {
         "breast": found.dice_breast,

@@ -1,0 +1,38 @@
+"""Test images made harder: what the packaged model was trained to bear, and what public data has none of.
+
+Each change takes an image (rows, columns) float32, its labels and a generator, and gives another image in [0, 1].
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from maseg_nnunet.labels import Label
+from maseg_nnunet.mammogram import Mammogram
+from maseg_nnunet.varied_patches import Image, paste_beside, raw_like
+
+
+def as_it_is(image: Image, labels: np.ndarray, rng: np.random.Generator) -> Image:
+    return image
+
+
+def unprocessed(image: Image, labels: np.ndarray, rng: np.random.Generator) -> Image:
+    return raw_like(np.clip(image, 0, 1), rng)
+
+
+def with_artefacts(image: Image, labels: np.ndarray, rng: np.random.Generator) -> Image:
+    return paste_beside(np.clip(image, 0, 1), labels != Label.BACKGROUND, rng)
+
+
+Change = Callable[[Image, np.ndarray, np.random.Generator], Image]
+CONDITIONS: dict[str, Change] = {"as it is": as_it_is, "raw-like": unprocessed, "labels, tape": with_artefacts}
+
+
+def changed(mammogram: Mammogram, labels: np.ndarray, case: str, change: Change) -> Mammogram:
+    """`mammogram` after `change`, the same one for a case each time."""
+    rng = np.random.default_rng(zlib.crc32(case.encode()))
+    return replace(mammogram, pixels=change(np.asarray(mammogram.pixels, dtype=np.float32), labels, rng))

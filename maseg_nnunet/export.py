@@ -38,7 +38,9 @@ STATISTICS: Final = "statistics.csv"
 
 @dataclass(frozen=True)
 class Settings:
-    """What is made of each mask. `keep_largest` cleans it up as `maseg predict` does by default."""
+    """What is made of each mask. `keep_largest` cleans it up as `maseg predict` does by default, which turns
+    images upright first: here the chest wall is looked for left and right alone.
+    """
 
     output: Path
     formats: tuple[Format, ...] = (Format.NIFTI,)

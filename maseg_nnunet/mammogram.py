@@ -123,10 +123,11 @@ class Mammogram:
         By Patient Orientation (PS3.3 C.7.6.1.1.1): where the rows and the columns of the stored image lead to. 0 where
         it tells nothing. Biopsy views are stored as the table sees them, at times with the chest wall below.
         """
-        rightwards, downwards = (entry[:1] for entry in (*self.patient_orientation, "", "")[:2])
-        if downwards in ("A", "P") and rightwards in ("R", "L", "F", "H"):
-            return 1 if rightwards == "H" else 3
-        return 2 if downwards == "H" else 0
+        rightwards, downwards = (*self.patient_orientation, "", "")[:2]
+        # The first letter is the main direction. Between head and foot it may come second: an MLO lies aslant.
+        if downwards[:1] in ("A", "P") and rightwards[:1] in ("R", "L", "F", "H"):
+            return 1 if "H" in rightwards else 3
+        return 2 if rightwards[:1] in ("A", "P") and "H" in downwards else 0
 
     def upright(self) -> Mammogram:
         """The image after its `quarter_turns`; itself where that is none."""

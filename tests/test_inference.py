@@ -188,7 +188,7 @@ def test_mirroring_averages_with_the_mirrored_image_alone(model: Path) -> None:
 
 @pytest.mark.parametrize(("orientation", "turns"), [(("R", "P"), 3), (("H", "P"), 1), (("P", "H"), 2)])
 def test_an_image_stored_sideways_gets_the_mask_of_the_upright_one(
-    segmenter: Segmenter, orientation: tuple[str, str], turns: int
+    model: Path, segmenter: Segmenter, orientation: tuple[str, str], turns: int
 ) -> None:
     # Black margins, so that only a part of it is seen, and pixels that are not square.
     image = np.pad(gradient(41, 52)[:, ::-1], ((3, 0), (0, 7)))
@@ -199,11 +199,20 @@ def test_an_image_stored_sideways_gets_the_mask_of_the_upright_one(
         spacing=(0.3, 0.4) if turns == 2 else (0.4, 0.3),
         patient_orientation=orientation,
     )
+    # The network sees the upright one; what it makes of a pixel here hangs on that pixel alone, and would not tell.
+    seen = segmenter.prepare(upright).image
+    assert seen is not None
+    np.testing.assert_array_equal(segmenter.prepare(stored).image, seen)
     mask, probabilities = segmenter.predict(upright, probabilities=True)
     found, likewise = segmenter.predict(stored, probabilities=True)
     assert len(np.unique(mask)) == 3 and found.flags["C_CONTIGUOUS"]
     np.testing.assert_array_equal(found, np.rot90(mask, -turns))
     np.testing.assert_array_equal(likewise, np.rot90(probabilities, -turns, axes=(1, 2)))
+    # Cleaned while it is upright: the chest wall, right here, is looked for on the left and right alone.
+    cleaning = Segmenter(model, device="cpu")
+    clean = cleaning.predict(upright)
+    assert (clean == Label.PECTORAL_MUSCLE).any()
+    np.testing.assert_array_equal(cleaning.predict(stored), np.rot90(clean, -turns))
     empty = replace(stored, pixels=np.zeros_like(stored.pixels))
     blank, certain = segmenter.predict(empty, probabilities=True)
     assert blank.shape == certain.shape[1:] == stored.shape and not blank.any()

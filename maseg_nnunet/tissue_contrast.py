@@ -76,7 +76,7 @@ def depth_below_skin(breast: npt.NDArray[np.bool_]) -> Image:
     if not breast.any():
         return np.zeros(breast.shape, np.float32)
     filled = breast | (beyond_chest_wall(breast) & breast.any(axis=1, keepdims=True))
-    reach = max(breast.shape) // 4
+    reach = max(1, max(breast.shape) // 4)
     padded = cv2.copyMakeBorder(filled.astype(np.uint8), reach, reach, reach, reach, cv2.BORDER_REPLICATE)
     distance = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_5)[reach:-reach, reach:-reach]
     return np.asarray(np.where(breast, distance - 0.5, 0), dtype=np.float32)

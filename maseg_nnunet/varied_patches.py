@@ -160,7 +160,10 @@ def paste_beside(image: Image, breast: npt.NDArray[np.bool_], rng: np.random.Gen
     None of them beyond the chest wall: beside a dark or white muscle, nothing would tell what it is. Letters are 2 to
     6 % of the patch's rows high, tape is up to 8 % of its columns wide.
     """
-    keep, at_left = _with_chest_wall(breast) if breast.any() else (breast, bool(rng.random() < 0.5))
+    if breast.any():
+        keep, at_left = breast | beyond_chest_wall(breast), not chest_wall_is_left(breast)
+    else:
+        keep, at_left = breast, bool(rng.random() < 0.5)
     free = np.flatnonzero(~keep)
     if free.size == 0:
         return image
@@ -183,11 +186,3 @@ def paste_beside(image: Image, breast: npt.NDArray[np.bool_], rng: np.random.Gen
             fogged = fog_background(image, breast, strength=float(rng.uniform(0.03, 0.2)), rng=rng)
             image = np.where(keep & ~breast, image, fogged)
     return image
-
-
-def _with_chest_wall(breast: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.bool_], bool]:
-    """`breast` and all columns beyond its chest wall; whether the other side of the image is the left one."""
-    _, columns = extent(breast)
-    kept, wall_is_left = breast.copy(), chest_wall_is_left(breast)
-    kept[:, slice(0, columns.start) if wall_is_left else slice(columns.stop, None)] = True
-    return kept, not wall_is_left

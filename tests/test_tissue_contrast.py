@@ -59,6 +59,7 @@ def test_the_rim_fades_or_brightens_and_nothing_else_changes() -> None:
                 assert (profile > -0.01).all() or (profile < 0.01).all()
     faded, equalized = np.array(rims["flat"]) < 0.399, np.array(rims["flat"]) > 0.401
     assert 60 < faded.sum() < 100 and 60 < equalized.sum() < 100
+    assert np.median(np.array(rims["flat"])[faded]) < 0.24  # mostly strong: 0.25 by the square root of the draw
     assert min(rims["flat"]) < 0.15 and 0.6 < max(rims["flat"]) < 0.8
     # A film's rim, hardly brighter than black at the skin, is equalized at times as far as it may, and fades no more.
     ratios = np.array(rims["film"]) / film[outer].mean()

@@ -1,6 +1,6 @@
 """Test images made harder: what the packaged model was trained to bear, and what public data has none of.
 
-Each change takes an image (rows, columns) float32, its labels and a generator, and gives another image in [0, 1].
+Each change takes an image (rows, columns) float32 in VOI units, its labels and a generator, and gives another image.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from maseg_nnunet.chest_wall import beyond_chest_wall
 from maseg_nnunet.labels import Label
 from maseg_nnunet.mammogram import Mammogram
 from maseg_nnunet.varied_patches import Image, paste_beside, raw_like
@@ -21,7 +22,8 @@ def as_it_is(image: Image, labels: np.ndarray, rng: np.random.Generator) -> Imag
 
 
 def unprocessed(image: Image, labels: np.ndarray, rng: np.random.Generator) -> Image:
-    return raw_like(np.clip(image, 0, 1), rng)
+    exposed = ~beyond_chest_wall(labels != Label.BACKGROUND)
+    return np.where(exposed, raw_like(np.clip(image, 0, 1), rng), np.float32(0))
 
 
 def with_artefacts(image: Image, labels: np.ndarray, rng: np.random.Generator) -> Image:

@@ -1,8 +1,9 @@
 """What lies beside the breast in a mammogram: labels, lead markers, tape, film edges, fog.
 
-Each function returns a new image and leaves the pixels where `keep` is true alone, so they can be pasted onto real
-images as augmentation as well as onto phantoms. Images are (rows, columns) float32 gray in [0, 1], bright is dense;
-`keep` is a boolean array of the same shape; lengths are pixels. None of them knows where a breast is.
+Each function returns a new image and leaves the pixels where `keep` is true alone (fog veils what is darker than itself
+there too), so they can be pasted onto real images as augmentation as well as onto phantoms. Images are (rows, columns)
+float32 gray in [0, 1], bright is dense; `keep` is a boolean array of the same shape; lengths are pixels. None of them
+knows where a breast is.
 """
 
 from __future__ import annotations

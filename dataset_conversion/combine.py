@@ -12,7 +12,7 @@ import csv
 import json
 import os
 import shutil
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -110,6 +110,11 @@ def _check(parts: Sequence[Part]) -> None:
     if len(spacings) > 1:
         listed = ", ".join(f"{p.folder.name} {p.description.get(OURS, {}).get('target_spacing')}" for p in parts)
         raise DatasetError(f"the parts have different spacings (mm): {listed}; convert them with one --spacing")
+    twice = [key for key, number in Counter(part.key for part in parts).items() if number > 1]
+    if twice:
+        raise DatasetError(
+            f"several parts are of --name {twice[0]}: convert them as one, from a folder that holds both"
+        )
     seen: dict[str, Path] = {}
     for part in parts:
         for row in part.rows:

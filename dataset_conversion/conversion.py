@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,7 +25,7 @@ from maseg_nnunet.errors import DatasetError, Reason, UsageError
 from maseg_nnunet.files import write_json
 from maseg_nnunet.mammogram import Intent
 from maseg_nnunet.parallel import WorkerLostError, run_tasks
-from maseg_nnunet.paths import REPORT
+from maseg_nnunet.paths import DATASET_JSON, REPORT
 
 _SYNC_EVERY: Final = 64
 
@@ -61,9 +62,13 @@ def convert_dataset(request: Request, progress: Progress = lambda stage, done, t
     _check_folder(request, settings)
     found = list(request.dataset.layout(request.source))
     selection = _select(request, found, progress)
-    if request.overwrite:
+    # Without a report an overwriting run was interrupted: the journal is its own, and it goes on.
+    if request.overwrite and (request.folder / REPORT).is_file():
+        (request.folder / DATASET_JSON).unlink(missing_ok=True)  # nnU-Net must not take a mixture for a data set
         (request.folder / JOURNAL).unlink(missing_ok=True)
     with Journal(request.folder) as journal:
+        if request.overwrite:
+            (request.folder / REPORT).unlink(missing_ok=True)
         current = _convert(request, selection, journal, progress)
     outcomes = [journal.outcomes[signature] for signature in current]
     paths = {number: item.path for number, item in enumerate(found, start=1)}
@@ -146,7 +151,7 @@ def _convert(request: Request, selection: Selection, journal: Journal, progress:
     for task, outcome in run_tasks(convert_case, tasks, workers=workers, scheduler=request.scheduler):
         if isinstance(outcome, WorkerLostError):
             number = task.selected.scanned.number
-            outcome = Rejected(number, Reason.UNREADABLE, str(outcome), task.selected.case)
+            outcome = Rejected(number, Reason.UNREADABLE, str(outcome), task.selected.case, passing=True)
         journal.add(task.signature, outcome)
         done += 1
         if done % _SYNC_EVERY == 0:
@@ -169,7 +174,8 @@ def _task(request: Request, selected: Selected) -> ConvertTask:
 
 def _signature(settings: Settings, selected: Selected) -> str:
     """Changes whenever the case's bytes or its row would."""
-    parts: list[object] = [sorted(asdict(settings).items(), key=str), selected.case, selected.subset, selected.twin]
+    parts: list[object] = [version("maseg-nnunet"), sorted(asdict(settings).items(), key=str)]
+    parts += [selected.case, selected.subset, selected.twin]
     parts += [selected.scanned.number, selected.scanned.woman, selected.scanned.exam, selected.scanned.known]
     for path in (selected.scanned.path, selected.mask):
         status = None if path is None else path.stat()
@@ -179,7 +185,7 @@ def _signature(settings: Settings, selected: Selected) -> str:
 
 def _is_done(task: ConvertTask, outcome: Outcome | None) -> bool:
     if outcome is None or isinstance(outcome, Rejected):
-        return outcome is not None
+        return outcome is not None and not outcome.passing
     return task.image.is_file() and (task.label is None or task.label.is_file())
 
 

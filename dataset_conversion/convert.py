@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from maseg_nnunet.dataset_conversion.scan import Rejected
+from maseg_nnunet.dataset_conversion.scan import UNEXPECTED, Rejected
 from maseg_nnunet.dataset_conversion.selection import Selected
 
 from maseg_nnunet.errors import Reason, RefusedError, place_of
@@ -73,8 +73,8 @@ def convert_case(task: ConvertTask) -> Converted | Rejected:
         return Rejected(scanned.number, error.reason, error.detail, task.selected.case)
     except Exception as error:  # a file that nobody thought of: it is named, and the rest goes on
         logger.debug("source %d: %s", scanned.number, place_of(error))
-        detail = f"unexpected {type(error).__name__} in reading it: please report this, with --debug"
-        return Rejected(scanned.number, Reason.UNREADABLE, detail, task.selected.case)
+        detail = UNEXPECTED.format(type(error).__name__)
+        return Rejected(scanned.number, Reason.UNREADABLE, detail, task.selected.case, passing=True)
     write(task, mammogram, mask)
     return Converted(_row(task, mammogram), json.dumps(mammogram.luts.to_json(), ensure_ascii=False))
 

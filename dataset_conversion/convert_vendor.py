@@ -62,7 +62,7 @@ def convert_vendor(
     labels: Annotated[
         str | None,
         typer.Option(
-            help="What the masks' values mean, e.g. breast=255,pectoral=128; the rest is background.",
+            help="What the masks' values mean, e.g. breast=255,pectoral=128; 0 is background, others are refused.",
             show_default="1 breast, 2 pectoral muscle",
         ),
     ] = None,

@@ -30,11 +30,13 @@ class MaskIndex:
     by_uid: dict[str, list[Path]] = field(default_factory=dict)
     by_name: dict[str, list[Path]] = field(default_factory=dict)
 
-    def find(self, image: Scanned, image_root: Path) -> Path:
-        """The mask of `image`, an input file below `image_root`. Raises RefusedError (NO_MASK) for none or several."""
-        names = (stem(image.path), *((image.known.case,) if image.known else ()))
+    def find(self, image: Scanned, case: str, image_root: Path) -> Path:
+        """The mask of `image`, an input file below `image_root`, converted as `case`.
+
+        Raises RefusedError (NO_MASK) for none or several.
+        """
         found = list(self.by_uid.get(image.uid, ())) if image.uid else []
-        for name in names:
+        for name in (stem(image.path), case):
             found = found or self.by_name.get(name, [])
         if len(found) > 1:
             # The same names may repeat from folder to folder: the mask in the folder of the same name is meant.
@@ -87,8 +89,8 @@ def _pairs_of_folder(folder: Path) -> Iterator[tuple[str, Path]]:
 
             try:
                 yield mask_instance_uid(path), path
-            except RefusedError:
-                continue  # an ordinary image beside the masks
+            except Exception:  # an ordinary image beside the masks, or no DICOM that anyone thought of
+                continue
         else:
             yield name.removesuffix("_muscle") if path.suffix.lower() == ".xml" else name, path
 

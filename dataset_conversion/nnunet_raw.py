@@ -14,12 +14,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from maseg_nnunet.dataset_conversion.datasets.base import Dataset, files_below
+from maseg_nnunet.dataset_conversion.datasets.base import Dataset
 from maseg_nnunet.dataset_conversion.scan import Rejected
 from maseg_nnunet.dataset_conversion.splits import fold
 
 from maseg_nnunet.dataset_json import dataset_json
-from maseg_nnunet.files import atomic, write_json, write_text
+from maseg_nnunet.files import UNFINISHED, atomic, write_json, write_text
 from maseg_nnunet.manifest import MANIFEST, ManifestRow, write_manifest
 from maseg_nnunet.paths import DATASET_JSON, ENDING, REJECTED, SOURCES, SPLITS, VOI_LUTS
 
@@ -110,18 +110,20 @@ def report(
 
 
 def prune(folder: Path, rows: Iterable[ManifestRow]) -> int:
-    """Delete images and labels of cases that are no longer in the manifest: nnU-Net would train on them."""
+    """Delete images and labels of cases that are no longer in the manifest: nnU-Net would train on or predict them.
+
+    So it would what a killed run was writing. Masks of exams to be predicted, if they were put beside them, stay.
+    """
     keep: set[Path | None] = set()
     for row in rows:
         keep.add(image_path(folder, row.case, row.subset))
         keep.add(label_path(folder, row.case, row.subset))
     removed = 0
-    for place in ("imagesTr", "labelsTr", "imagesTs", "labelsTs"):
-        if (folder / place).is_dir():
-            for path in list(files_below(folder / place)):
-                if path.name.endswith(ENDING) and path not in keep:
-                    path.unlink()
-                    removed += 1
+    ours = [f"{place}/*{ENDING}" for place in ("imagesTr", "labelsTr", "imagesTs", "labelsTs")]
+    for pattern in (*ours, f"*_0000{ENDING}", f"{UNFINISHED}*{ENDING}"):
+        for path in set(folder.glob(pattern)) - keep:
+            path.unlink()
+            removed += 1
     return removed
 
 

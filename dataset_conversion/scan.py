@@ -5,6 +5,8 @@ Not for pixels, and not for deciding what is converted (`selection.py`).
 
 from __future__ import annotations
 
+import hashlib
+import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -14,8 +16,12 @@ from typing import Final
 from maseg_nnunet.dataset_conversion.datasets.base import Found, Known
 from maseg_nnunet.dataset_conversion.names import Pseudonyms, drawing_number, load_key
 
-from maseg_nnunet.errors import Reason, RefusedError
+from maseg_nnunet.errors import Reason, RefusedError, place_of
 from maseg_nnunet.mammogram import Flag, Identity, Intent, Side, View
+
+logger = logging.getLogger(__name__)
+
+UNEXPECTED: Final = "unexpected {} in reading it: please report this, with --debug"
 
 BATCH: Final = 32
 """Headers a task: reading one takes milliseconds, and a task should take longer than its journey."""
@@ -53,12 +59,13 @@ class Scanned:
 
 @dataclass(frozen=True)
 class Rejected:
-    """One file that is not converted, and why."""
+    """One file that is not converted, and why. `passing`: it may be another time, as when memory ran out."""
 
     number: int
     reason: Reason
     detail: str
     case: str = ""
+    passing: bool = False
 
 
 def tasks(found: Iterable[Found], seed: int, key_file: Path | None) -> Iterator[ScanTask]:
@@ -106,6 +113,9 @@ def _scan_header(number: int, path: Path, seed: int, names: Pseudonyms) -> Scann
         header = read_header(path)
     except RefusedError as error:
         return Rejected(number, error.reason, error.detail)
+    except Exception as error:  # a file that nobody thought of: it is named, and the rest goes on
+        logger.debug("source %d: %s", number, place_of(error))
+        return Rejected(number, Reason.UNREADABLE, UNEXPECTED.format(type(error).__name__))
     identity = header.identity
     person = _person(identity)
     return Scanned(
@@ -115,16 +125,21 @@ def _scan_header(number: int, path: Path, seed: int, names: Pseudonyms) -> Scann
         woman=names.of("woman", *person),
         drawn=drawing_number(seed, *person),
         exam=names.of("exam", identity.study_uid),
-        image=names.of("image", identity.instance_uid),
+        image=names.of("image", identity.instance_uid or content_of(path)),
         view=header.view,
         side=header.side,
         intent=header.intent,
         vendor=header.vendor,
-        uid=uid_name(names, identity.instance_uid),
+        uid=uid_name(names, identity.instance_uid) if identity.instance_uid else "",
         derived_from=tuple(uid_name(names, uid) for uid in identity.source_uids),
         acquisition=names.of("acquisition", identity.acquisition) if identity.acquisition else "",
         flags=header.flags,
     )
+
+
+def content_of(path: Path) -> str:
+    """What tells a file without SOPInstanceUID from all others: a hash of its bytes."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def uid_name(names: Pseudonyms, uid: str) -> str:

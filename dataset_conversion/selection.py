@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -115,8 +115,8 @@ def _without_special_views(images: list[Scanned], selection: Selection) -> list[
 
 
 def _twins(images: Sequence[Scanned]) -> dict[int, int]:
-    """Number of each image's raw or processed partner: by what the processed one was derived from, else by the
-    acquisition where exactly one of each kind has it."""
+    """Number of each image's raw or processed partner, of the same view and side: by what the processed one was derived
+    from, else by the acquisition where exactly one of each kind has it (de-identified times may all be one)."""
     raw_by_uid = {image.uid: image for image in images if image.intent is Intent.RAW and image.uid}
     by_acquisition: dict[tuple[str, Intent], list[Scanned]] = defaultdict(list)
     for image in images:
@@ -129,7 +129,9 @@ def _twins(images: Sequence[Scanned]) -> dict[int, int]:
         sources = [raw_by_uid[uid] for uid in image.derived_from if uid in raw_by_uid]
         same = by_acquisition.get((image.acquisition, Intent.RAW), []) if image.acquisition else []
         alone = len(by_acquisition.get((image.acquisition, Intent.PROCESSED), [])) == 1
-        candidates = sources or (same if alone else [])
+        candidates = [
+            raw for raw in sources or (same if alone else []) if (raw.view, raw.side) == (image.view, image.side)
+        ]
         if len(candidates) == 1 and candidates[0].number not in partner:
             partner[image.number] = candidates[0].number
             partner[candidates[0].number] = image.number
@@ -165,9 +167,13 @@ def _with_masks(named: list[Selected], masks: MaskIndex, root: Path, selection: 
     refused: dict[str, RefusedError] = {}
     for item in named:
         try:
-            found[item.case] = masks.find(item.scanned, root)
+            found[item.case] = masks.find(item.scanned, item.case, root)
         except RefusedError as error:
             refused[item.case] = error
+    for item in _sharing(named, found, masks.root, root):
+        mask = found.pop(item.case)
+        detail = f"other images have the mask {mask.name} by their names too: name it by SOPInstanceUID, or in folders"
+        refused[item.case] = RefusedError(Reason.NO_MASK, f"{detail} as the images'")
     kept = []
     for item in named:
         mask = found.get(item.case)
@@ -179,6 +185,25 @@ def _with_masks(named: list[Selected], masks: MaskIndex, root: Path, selection: 
         else:
             kept.append(replace(item, mask=mask))
     return kept
+
+
+def _sharing(named: Sequence[Selected], found: dict[str, Path], mask_root: Path, root: Path) -> Iterator[Selected]:
+    """The images whose mask is another image's too, but for the one in the folder of the mask's name.
+
+    File names may repeat from folder to folder. A raw image and a processed one of one view may share a mask.
+    """
+    users: dict[Path, list[Selected]] = defaultdict(list)
+    for item in named:
+        if item.case in found:
+            users[found[item.case]].append(item)
+    for mask, items in users.items():
+        seen = {(item.scanned.woman, item.scanned.view, item.scanned.side, item.scanned.exam) for item in items}
+        intents = {item.scanned.intent for item in items}
+        if len(items) == 1 or (len(seen) == 1 and len(intents) == len(items)):
+            continue
+        for item in items:
+            if mask.parent.relative_to(mask_root) != item.scanned.path.parent.relative_to(root):
+                yield item
 
 
 def _warn_of_crowds(items: Sequence[Selected], selection: Selection) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -58,11 +58,3 @@ def shares(women: Collection[str], count: int) -> list[set[str]]:
     """`women` in `count` shares of as equal size as can be, always the same ones."""
     order = sorted(women, key=lambda woman: hashlib.blake2b(woman.encode()).digest())
     return [set(order[number::count]) for number in range(count)]
-
-
-def shared_women(subsets: Sequence[tuple[str, str]]) -> list[str]:
-    """Women found in more than one subset, of (woman, subset) pairs; must be empty."""
-    seen: dict[str, set[str]] = {}
-    for woman, subset in subsets:
-        seen.setdefault(woman, set()).add(subset)
-    return sorted(woman for woman, found in seen.items() if len(found) > 1)

@@ -61,7 +61,6 @@ class Reason(str, Enum):
     CONSTANT = "one constant value"
     SPECIMEN = "specimen"
     SPECIAL_VIEW = "magnification, spot or implant-displaced view"
-    OTHER_VENDOR = "other vendor"
     DUPLICATE = "duplicate SOPInstanceUID"
     NO_MASK = "mask missing"
     MASK_SIZE = "mask of another size"

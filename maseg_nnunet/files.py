@@ -10,7 +10,10 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+UNFINISHED: Final = ".tmp-"
+"""What the names of files begin with that are being written, or were when the process was killed."""
 
 
 @contextmanager
@@ -21,7 +24,7 @@ def atomic(path: Path, mode: int | None = None) -> Iterator[Path]:
     permissions, by default those of any new file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=".tmp-", suffix="".join(path.suffixes[-2:]), dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=UNFINISHED, suffix="".join(path.suffixes[-2:]), dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from maseg_nnunet.errors import Reason, RefusedError
+from maseg_nnunet.errors import Reason, RefusedError, reason_of
 from maseg_nnunet.mammogram import Mammogram
 from maseg_nnunet.readers import read_header, read_mammogram
 from maseg_nnunet.readers.header import Header
@@ -66,6 +66,8 @@ def inspect_file(
         mammogram = read_mammogram(path, spacing_mm=spacing_mm, raw_windows=raw_windows)
     except RefusedError as error:
         return _refused(path, error.reason, error.detail), None
+    except Exception as error:  # a file that nobody thought of: the others are shown all the same
+        return _refused(path, Reason.UNREADABLE, reason_of(error)), None
     luts = mammogram.luts
     return (
         Inspection(
@@ -84,7 +86,7 @@ def _refused(path: Path, reason: Reason, detail: str) -> Inspection:
     refusal: dict[str, Any] = {"file": _shown(str(path)), "refusal": detail, "reason": reason.value}
     try:
         header = read_header(path)
-    except RefusedError:
+    except Exception:  # RefusedError, or what was not thought of
         return Inspection(**refusal)
     return Inspection(**refusal, **_common(header), rows=header.rows, columns=header.columns)
 

@@ -88,6 +88,33 @@ def test_preview_is_the_displayed_image(maseg: Run, ge: Path, tmp_path: Path) ->
     np.testing.assert_allclose(picture / 255, displayed, atol=0.5 / 255 + 1e-6)
 
 
+def test_an_image_with_a_burned_in_name_gets_no_preview(maseg: Run, ge: Path, tmp_path: Path) -> None:
+    header = dcmread(ge)
+    header.BurnedInAnnotation = "YES"
+    header.save_as(tmp_path / "named.dcm")
+    answer = maseg("inspect", tmp_path / "named.dcm", ge, "--preview", tmp_path / "out")
+    assert answer.status == 0 and "no preview of named.dcm" in answer.err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [f"{ge.stem}.png"]
+
+
+def test_an_error_nobody_thought_of_refuses_one_file(
+    maseg: Run, ge: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from maseg_nnunet import inspection
+
+    def stumble(path: Path, **options: object) -> object:
+        if path.name == "odd.dcm":
+            raise IndexError("secret")
+        return read_mammogram(path, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(inspection, "read_mammogram", stumble)
+    monkeypatch.setattr(inspection, "read_header", stumble)
+    (tmp_path / "odd.dcm").write_bytes(ge.read_bytes())
+    answer = maseg("inspect", tmp_path / "odd.dcm", ge)
+    assert answer.status == 1 and "IndexError" in answer.out and "secret" not in answer.out + answer.err
+    assert "MLO" in answer.out
+
+
 def test_previews_of_several_files_go_to_a_folder_under_different_names(maseg: Run, ge: Path, tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     twin = tmp_path / "a" / ge.name

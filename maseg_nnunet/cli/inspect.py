@@ -35,6 +35,7 @@ def inspect(
 
     from maseg_nnunet.errors import UsageError
     from maseg_nnunet.inspection import inspect_file
+    from maseg_nnunet.mammogram import Flag
     from maseg_nnunet.writers.png import write_displayed
 
     places = _preview_paths(files, preview)
@@ -47,7 +48,10 @@ def inspect(
         inspection, mammogram = inspect_file(file, spacing_mm=spacing_mm, raw_windows=raw_windows)
         inspections.append(inspection)
         if mammogram is not None and place is not None:
-            write_displayed(place, mammogram.displayed())
+            if Flag.BURNED_IN in mammogram.flags:
+                typer.echo(f"no preview of {file.name}: a name may be burned into its pixels", err=True)
+            else:
+                write_displayed(place, mammogram.displayed())
         if not as_json:
             typer.echo("\n".join(_lines(inspection)))
     if as_json:

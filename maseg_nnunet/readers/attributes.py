@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
+from pydicom.sequence import Sequence as Items
 
 _MACROS: Final = (
     "PixelMeasuresSequence",
@@ -54,8 +55,10 @@ def text(dataset: Dataset, keyword: str) -> str:
 
 
 def texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
-    """All values as text, each without blanks and NULs around it."""
-    return tuple(str(entry).strip(" \0\t\r\n") for entry in _listed(value(dataset, keyword)))
+    """All values as text, each without blanks and NULs around it; none of a sequence."""
+    found = _listed(value(dataset, keyword))
+    # A text that was written as a sequence: printing one parses it, which may fail, and none of it is the text.
+    return tuple(str(entry).strip(" \0\t\r\n") for entry in found if not isinstance(entry, Items))
 
 
 def code(dataset: Dataset, keyword: str) -> str:

@@ -122,7 +122,9 @@ def _load(path: Path, max_bytes: float, *, pixels: bool) -> tuple[FileDataset, i
         start = file.read(_START)
         if not is_dicom(start):
             raise RefusedError(Reason.NOT_DICOM, "it has neither a DICOM preamble nor a data set's first element")
-        deflated = _DEFLATED in start and _check_deflated(file, start, max_bytes)
+        deflated = _DEFLATED in start
+        if deflated:
+            _check_deflated(file, start, max_bytes)
         if pixels:
             _check_size(file, max_bytes)
         file.seek(0)
@@ -165,14 +167,15 @@ def _check_size(file: BinaryIO, max_bytes: float) -> None:
         raise RefusedError(Reason.TOO_LARGE, f"the file has more than {max_bytes / 1e6:.0f} MB")
 
 
-def _check_deflated(file: BinaryIO, start: bytes, max_bytes: float) -> bool:
-    """Whether the file is deflated; if so, inflate it once without keeping it, for pydicom inflates without a limit."""
+def _check_deflated(file: BinaryIO, start: bytes, max_bytes: float) -> None:
+    """Inflate a deflated file once without keeping it, for pydicom inflates without a limit."""
     base = _PREAMBLE + 4 if start[_PREAMBLE : _PREAMBLE + 4] == _MAGIC else 0
     if start[base : base + 8] != _GROUP_LENGTH:
         raise RefusedError(Reason.UNREADABLE, "a deflated file needs the length of its file meta information")
     begin = base + 12 + int.from_bytes(start[base + 8 : base + 12], "little")
     if _DEFLATED not in start[base:begin]:
-        return False
+        # pydicom goes by the groups of the elements: a false length would hide this one.
+        raise RefusedError(Reason.UNREADABLE, "the length of its file meta information is wrong")
     file.seek(begin)
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     total = 0
@@ -183,7 +186,6 @@ def _check_deflated(file: BinaryIO, start: bytes, max_bytes: float) -> bool:
         total += len(inflater.decompress(chunk, _CHUNK))
         if total > max_bytes:
             raise RefusedError(Reason.TOO_LARGE, f"the file inflates to more than {max_bytes / 1e6:.0f} MB")
-    return True
 
 
 def _is_cut_off(dataset: FileDataset) -> bool:

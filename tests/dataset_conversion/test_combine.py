@@ -168,6 +168,10 @@ def test_bad_parts(raw: Path, films: Path) -> None:
     with pytest.raises(DatasetError, match="spacings"):
         combine(raw, 500, [506, 507])
     rename(raw / "Dataset503_Fuji", "fuji", "mdb", "fuji")
+    shutil.copytree(raw / "Dataset503_Fuji", raw / "Dataset504_Fuji")
+    rename(raw / "Dataset504_Fuji", "fuji", "other", "fuji")
+    with pytest.raises(DatasetError, match="several parts are of --name fuji"):
+        combine(raw, 500, [503, 504])
     with pytest.raises(DatasetError, match="case mdb"):
         combine(raw, 500, [506, 503])
     (raw / "Dataset503_Fuji" / "dataset.json").unlink()

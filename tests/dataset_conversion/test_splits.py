@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
-from maseg_nnunet.dataset_conversion.splits import Woman, draw, fold, shared_women
+from maseg_nnunet.dataset_conversion.splits import Woman, draw, fold
 
 women = st.lists(st.integers(1, 12), min_size=1, max_size=150).map(
     lambda counts: [Woman(f"w{i}", (i * 7919) % 1009, count) for i, count in enumerate(counts)]
@@ -48,7 +48,3 @@ def test_worked_example() -> None:
 
 def test_fold_leaves_the_test_cases_out() -> None:
     assert fold({"b": "train", "a": "train", "c": "val", "d": "test"}) == {"train": ["a", "b"], "val": ["c"]}
-
-
-def test_shared_women_are_named() -> None:
-    assert shared_women([("a", "train"), ("a", "train"), ("b", "val"), ("b", "test")]) == ["b"]

@@ -16,6 +16,7 @@ import pydicom
 import pytest
 import SimpleITK
 from maseg_nnunet.dataset_conversion.conversion import Request, convert_dataset
+from maseg_nnunet.dataset_conversion.convert import Settings
 from maseg_nnunet.dataset_conversion.datasets import REGISTRY
 
 from maseg_nnunet.mammogram import Intent
@@ -152,6 +153,106 @@ def test_duplicates_are_kept_once(exams: Path, tmp_path: Path, key: Path) -> Non
     assert report["rejected"] == {"duplicate SOPInstanceUID": 1}
 
 
+def test_images_without_an_instance_uid_are_no_duplicates_but_of_copies(exams: Path, tmp_path: Path, key: Path) -> None:
+    edited(exams / "fuji", tmp_path / "in", SOPInstanceUID="")
+    first = next((tmp_path / "in" / "images").rglob("*.dcm"))
+    shutil.copy(first, first.with_name("zz_copy.dcm"))
+    report = convert_dataset(request(tmp_path / "in", "fuji", tmp_path / "out", key))
+    assert report["found"]["images"] == 8
+    assert report["rejected"] == {"duplicate SOPInstanceUID": 1}
+
+
+def test_one_mask_is_not_given_to_several_women(exams: Path, tmp_path: Path, key: Path) -> None:
+    """File names that repeat from folder to folder, with all masks, and with one mask missing."""
+    masks = {path.name.split(".")[0]: path for path in (exams / "fuji" / "masks").rglob("*") if path.is_file()}
+    sources = sorted((exams / "fuji" / "images").rglob("*.dcm"))
+    suffix = "".join(masks[sources[0].stem].suffixes)
+    for number, source in enumerate(sources):
+        for kind, file, ending in (("images", source, ".dcm"), ("masks", masks[source.stem], suffix)):
+            place = tmp_path / kind / f"p{number}"
+            place.mkdir(parents=True)
+            shutil.copy(file, place / f"1-1{ending}")
+    wanted = Request(REGISTRY["fuji"], tmp_path / "images", tmp_path / "out", masks=tmp_path / "masks", key_file=key)
+    assert convert_dataset(wanted)["found"]["images"] == 8
+    for number in range(1, 8):
+        shutil.rmtree(tmp_path / "masks" / f"p{number}")
+    report = convert_dataset(wanted)
+    assert report["found"]["images"] == 1 and report["rejected"] == {"mask missing": 7}
+    assert table(tmp_path / "out" / "sources.csv")[0]["path"].endswith("p0/1-1.dcm")
+    (tmp_path / "masks" / "p0" / f"1-1{suffix}").rename(tmp_path / "masks" / f"1-1{suffix}")
+    assert convert_dataset(wanted)["rejected"] == {"mask missing": 8}
+    assert "as the images'" in (tmp_path / "out" / "rejected.csv").read_text()
+
+
+def test_a_mask_may_bear_the_name_of_the_case(exams: Path, tmp_path: Path, key: Path) -> None:
+    wanted = request(exams, "fuji", tmp_path / "out", key)
+    convert_dataset(wanted)
+    (tmp_path / "masks").mkdir()
+    for path in (tmp_path / "out").glob("labels*/*"):
+        shutil.copy(path, tmp_path / "masks" / path.name)
+    again = replace(wanted, folder=tmp_path / "again", masks=tmp_path / "masks", settings=Settings(spacing=0))
+    report = convert_dataset(again)
+    assert report["rejected"] == {"mask of another size": 8}  # found: they have 0.4 mm
+
+
+def test_images_of_two_views_are_no_twins(exams: Path, tmp_path: Path, key: Path) -> None:
+    """De-identified, every acquisition has one time; a woman's one raw image need not be of her one processed one."""
+    shutil.copytree(exams / "ge", tmp_path / "in")
+    processed, raw = [], []
+    for path in sorted((tmp_path / "in" / "images").rglob("*.dcm")):
+        header = pydicom.dcmread(path, stop_before_pixels=True)
+        view = header.ImageLaterality, header.ViewPosition
+        kind = processed if header.PresentationIntentType == "FOR PRESENTATION" else raw
+        if view == ("L", "CC") if kind is processed else view == ("R", "MLO"):
+            kind.append(path)
+        else:
+            path.unlink()
+    for path in (processed[0], raw[0]):
+        dataset = pydicom.dcmread(path)
+        dataset.AcquisitionDate, dataset.AcquisitionTime = "20000101", "000000"
+        if "SourceImageSequence" in dataset:
+            del dataset.SourceImageSequence
+        dataset.save_as(path)
+    convert_dataset(request(tmp_path / "in", "ge", tmp_path / "out", key))
+    rows = {(row.intent, row.view): row for row in read_manifest(tmp_path / "out")}
+    assert set(rows) == {("processed", "CC"), ("raw", "MLO")}
+    assert all(row.twin == "" for row in rows.values())
+
+
+def test_a_header_nobody_thought_of_is_rejected_and_not_quoted(exams: Path, tmp_path: Path, key: Path) -> None:
+    """PatientID as a sequence, which holds an integer of three bytes."""
+    shutil.copytree(exams / "fuji", tmp_path / "in")
+    path = next((tmp_path / "in" / "images").rglob("*.dcm"))
+    content = path.read_bytes()
+    at = content.index(b"\x10\x00\x20\x00LO")
+    size = int.from_bytes(content[at + 6 : at + 8], "little")
+    item = b"\x28\x00\x10\x00US\x03\x00abc"
+    sequence = b"\xfe\xff\x00\xe0" + len(item).to_bytes(4, "little") + item
+    header = b"\x10\x00\x20\x00SQ\x00\x00" + len(sequence).to_bytes(4, "little")
+    path.write_bytes(content[:at] + header + sequence + content[at + 8 + size :])
+    report = convert_dataset(request(tmp_path / "in", "fuji", tmp_path / "out", key))
+    # Without a PatientID its study counts as a woman of her own.
+    assert report["found"]["images"] == 8
+
+
+def test_an_error_while_headers_are_read_rejects_one_file(
+    exams: Path, tmp_path: Path, key: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import maseg_nnunet.readers
+
+    read, first = maseg_nnunet.readers.read_header, next((exams / "fuji" / "images").rglob("*.dcm"))
+
+    def stumble(path: Path) -> object:
+        if path == first:
+            raise IndexError("secret")
+        return read(path)
+
+    monkeypatch.setattr(maseg_nnunet.readers, "read_header", stumble)
+    assert convert_dataset(request(exams, "fuji", tmp_path / "out", key))["found"]["images"] == 7
+    rejected = (tmp_path / "out" / "rejected.csv").read_text()
+    assert "unexpected IndexError" in rejected and "secret" not in rejected
+
+
 def test_files_without_ending_and_links_in_a_loop(exams: Path, tmp_path: Path, key: Path) -> None:
     base = tmp_path / "deep"
     (base / "images" / "a" / "b" / "c").mkdir(parents=True)
@@ -261,11 +362,9 @@ def test_real_files(real_dicom: Path, tmp_path: Path, key: Path) -> None:
         "GE_SIGMOID_3LUT_RMLO.dcm": ("ge", "R", "MLO"),
         "GE_RCC.dcm": ("ge", "R", "CC"),
         "Hologic_Selenia_LCC.dcm": ("hologic", "L", "CC"),
-        "Hologic_scout_MONOCHROME1.dcm": ("hologic", by_name["Hologic_scout_MONOCHROME1.dcm"].side, "CC"),
+        "Hologic_scout_MONOCHROME1.dcm": ("hologic", "L", "CC"),
         "Siemens_overlays_LCC.dcm": ("siemens", "L", "CC"),
-        "MG_Explicit_Little.dcm": tuple(
-            getattr(by_name["MG_Explicit_Little.dcm"], name) for name in ("vendor", "side", "view")
-        ),
+        "MG_Explicit_Little.dcm": ("unknown", "R", "CC"),
     }
 
 

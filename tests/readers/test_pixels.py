@@ -290,6 +290,9 @@ def test_a_file_that_inflates_without_end_is_refused_before_it_does(tmp_path: Pa
     bomb = deflater.compress(b"\0" * (200 << 20)) + deflater.flush()
     path.write_bytes(data[:begin] + bomb)
     assert refusal(path, max_megapixels=1).reason is Reason.TOO_LARGE
+    # pydicom ignores the length of the file meta information: a false one must not hide the transfer syntax.
+    path.write_bytes(data[:140] + struct.pack("<L", 4) + data[144:begin] + bomb)
+    assert refusal(path, max_megapixels=1).reason is Reason.UNREADABLE
 
 
 @pytest.mark.parametrize("keep", [0.3, 0.6, 0.9])

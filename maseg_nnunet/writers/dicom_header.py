@@ -55,7 +55,7 @@ REFERENCES: Final = (
 _PATTERNS: Final = {
     "AS": r"\d{3}[DWMY]",
     "CS": r"[A-Z0-9_ ]{1,16}",
-    "DS": r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?",
+    "DS": r"(?=.{1,16}$)[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?",
     "IS": r"[+-]?\d{1,10}",
     "TM": r"([01]\d|2[0-3])([0-5]\d(([0-5]\d|60)(\.\d{1,6})?)?)?",
     "UI": r"(?=.{1,64}$)(0|[1-9]\d*)(\.(0|[1-9]\d*))+",
@@ -137,6 +137,10 @@ def _is_legal_text(raw: bytes, vr: str, encoded: bool) -> bool:
     if not raw or (not raw.isascii() and not encoded):
         return False
     # A character may take several bytes and a name three groups: only what is surely too long is refused.
+    if raw.isascii() and b"\\" in raw:  # it would be two values; beside other character sets it may be half a letter
+        return False
+    if vr == "PN" and (raw.count(b"=") > 2 or any(group.count(b"^") > 4 for group in raw.split(b"="))):
+        return False
     limit = _LENGTHS[vr] * (1 if raw.isascii() else 4) * (3 if vr == "PN" else 1)
     return len(raw) <= limit and not any(byte < 32 and byte != 27 for byte in raw)
 

@@ -76,6 +76,8 @@ LOSSY_METHODS: Final[dict[str | None, str]] = {
     HTJ2K: "ISO_15444_15",
 }
 
+ALWAYS_LOSSY: Final = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless)
+
 MANUFACTURER: Final = "maseg-nnunet"
 SERIES_NUMBER: Final = 9000
 """Plus the source's instance number: behind every acquired series of the study."""
@@ -155,7 +157,8 @@ def dicom_seg(
     )
     copy_patient_and_study(source, seg)
     # Type 2C, needed where there is no frame of reference (PS3.3 C.7.6.1).
-    seg.PatientOrientation = values(source, "PatientOrientation") or None
+    orientation = values(source, "PatientOrientation")
+    seg.PatientOrientation = orientation if len(orientation) == 2 else None
     seg["PixelData"].VR = "OB"  # "OB or OW" until written, unless pydicom rewrites every value
     _refer_to(seg, uid(source, "SOPClassUID"))
     _stamp(seg, identity, created)
@@ -187,8 +190,9 @@ def _reference(source: Dataset, mask: npt.NDArray[np.uint8]) -> Dataset:
     reference.Rows, reference.Columns = mask.shape
     if frame_of_reference := value(source, "FrameOfReferenceUID"):
         reference.FrameOfReferenceUID = frame_of_reference
-    if value(source, "LossyImageCompression") == "01":
-        # Ratio and method are type 1C here and often missing there. 1 claims no more than that there was some.
+    if value(source, "LossyImageCompression") == "01" or _syntax(source) in ALWAYS_LOSSY:
+        # The attribute may be absent, and JPEG 2000 be either. Ratio and method are type 1C here and often missing
+        # there. 1 claims no more than that there was some.
         reference.LossyImageCompression = "01"
         reference.LossyImageCompressionRatio = values(source, "LossyImageCompressionRatio") or "1"
         reference.LossyImageCompressionMethod = values(source, "LossyImageCompressionMethod") or _method(source)
@@ -197,8 +201,12 @@ def _reference(source: Dataset, mask: npt.NDArray[np.uint8]) -> Dataset:
 
 def _method(source: Dataset) -> str:
     """The lossy compression that the source's transfer syntax tells (PS3.3 C.7.6.1.1.5.1), if any."""
-    meta = getattr(source, "file_meta", Dataset())
-    return LOSSY_METHODS.get(meta.get("TransferSyntaxUID"), "UNKNOWN")
+    return LOSSY_METHODS.get(_syntax(source), "UNKNOWN")
+
+
+def _syntax(source: Dataset) -> str | None:
+    syntax: str | None = getattr(source, "file_meta", Dataset()).get("TransferSyntaxUID")
+    return syntax
 
 
 def _descriptions(side: Side, algorithm: Algorithm) -> list[SegmentDescription]:

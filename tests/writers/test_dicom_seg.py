@@ -8,6 +8,7 @@ import sys
 import warnings
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import cv2
 import highdicom
@@ -17,7 +18,15 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 from pydicom import Dataset, FileMetaDataset, dcmread, dcmwrite
 from pydicom.dataelem import RawDataElement
-from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.encaps import encapsulate
+from pydicom.uid import (
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLSNearLossless,
+)
 
 from maseg_nnunet.errors import OutputError
 from maseg_nnunet.labels import Label
@@ -286,6 +295,38 @@ def test_lossy_compression_is_passed_on(tmp_path: Path) -> None:
     seg = dcmread(_write(tmp_path, LossyImageCompression="01", LossyImageCompressionRatio=["10", "2.5"]))
     assert seg.LossyImageCompression == "01"
     assert list(seg.LossyImageCompressionRatio) == [10, 2.5]
+
+
+@pytest.mark.parametrize("syntax", [JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless])
+def test_what_is_always_lossy_needs_no_attribute(tmp_path: Path, syntax: str) -> None:
+    source, path = _source(tmp_path / "source.dcm"), tmp_path / "seg.dcm"
+    header = dcmread(source)
+    header.file_meta.TransferSyntaxUID = syntax
+    header.PixelData = encapsulate([b"not looked at"])
+    header["PixelData"].VR = "OB"
+    header.save_as(source)
+    write_dicom_seg(path, _mask((60, 50)), source, (0.1, 0.2), Side.LEFT, ALGORITHM, CREATED)
+    assert _errors(path) == []
+    assert dcmread(path).LossyImageCompression == "01"
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("keyword", "value", "written"),
+    [
+        ("PatientID", "123\\456", ""),
+        ("AccessionNumber", "a\\b", ""),
+        ("PatientName", "a^b^c^d^e^f", ""),
+        ("PatientName", "a^b^c^d^e=f^g=h", "a^b^c^d^e=f^g=h"),
+        ("PatientOrientation", ["A", "F", "R"], ""),
+        ("PatientOrientation", ["A", "FR"], ["A", "FR"]),
+    ],
+)
+def test_values_of_another_multiplicity_become_empty(tmp_path: Path, keyword: str, value: Any, written: Any) -> None:
+    path = _write(tmp_path, **{keyword: value})
+    assert _errors(path) == []
+    found = dcmread(path)[keyword].value or ""
+    assert (found if isinstance(found, str) else list(found) if isinstance(written, list) else str(found)) == written
 
 
 def test_the_same_result_is_the_same_object_and_another_is_another(tmp_path: Path) -> None:

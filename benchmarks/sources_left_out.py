@@ -23,8 +23,7 @@ from conditions import CONDITIONS, Change, changed
 from rich.progress import track
 
 from maseg_nnunet.evaluation.metrics import score_case
-from maseg_nnunet.files import write_json
-from maseg_nnunet.folds import LEFT_OUT
+from maseg_nnunet.folds import LEFT_OUT, check_cases
 from maseg_nnunet.inference import Segmenter
 from maseg_nnunet.mammogram import Intent
 from maseg_nnunet.manifest import ManifestRow, read_manifest
@@ -71,15 +70,11 @@ def training_options(description: str | None, output: str) -> argparse.ArgumentP
 def train_once(dataset: Path, fold: int, plans: str, trainer: str, device: str) -> Path:
     """The folder of the trained model, trained if it has no such fold."""
     trained = nnunet_folder(RESULTS) / dataset.name / f"{trainer}__{plans}__2d"
-    cases = json.loads((dataset / SPLITS).read_text())[fold]
-    if json.loads((nnunet_folder(PREPROCESSED) / dataset.name / SPLITS).read_text())[fold] != cases:
+    preprocessed = nnunet_folder(PREPROCESSED) / dataset.name
+    if json.loads((preprocessed / SPLITS).read_text())[fold] != json.loads((dataset / SPLITS).read_text())[fold]:
         sys.exit(f"fold {fold} was combined anew since it was planned: run maseg plan again")
-    # Combined in another way, the same number is another fold.
-    seen = trained / f"fold_{fold}" / "cases.json"
-    if seen.is_file() and json.loads(seen.read_text()) != cases:
-        sys.exit(f"{seen.parent} was trained on other cases than fold {fold} has now: remove it")
+    check_cases(trained / f"fold_{fold}", preprocessed, fold)
     if not (trained / f"fold_{fold}" / CHECKPOINT).is_file():
-        write_json(seen, cases)
         command = [str(Path(sys.executable).with_name("nnUNetv2_train")), dataset.name, "2d", str(fold), "-p", plans]
         subprocess.run([*command, "-tr", trainer, "-device", device, "--c"], check=True, stdout=sys.stderr)
     return trained

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from maseg_nnunet.errors import DatasetError
-from maseg_nnunet.files import atomic
+from maseg_nnunet.files import atomic, write_json
 from maseg_nnunet.manifest import MANIFEST, read_manifest
 from maseg_nnunet.paths import SPLITS, VOI_LUTS
 
@@ -23,6 +23,9 @@ LEFT_OUT: Final = "left_out"
 
 HELD_BACK: Final = "held_back"
 """Key of a fold there: the number of the share of the women that it holds back."""
+
+CASES: Final = "cases.json"
+"""File in a training's folder: the cases it trains and validates on."""
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -77,6 +80,31 @@ def read_fold(folder: Path, fold: int) -> tuple[list[str], list[str]]:
             "a split must be by woman; convert again"
         )
     return [case for case in train if rows[case].is_scored], [case for case in validation if rows[case].is_scored]
+
+
+def without_excluded(folder: Path, cases: Iterable[str]) -> list[str]:
+    """`cases` but for those that the manifest in `folder`, if there is one, has as `exclude`."""
+    rows = read_manifest(folder / MANIFEST) if (folder / MANIFEST).is_file() else []
+    excluded = {row.case for row in rows if not row.is_scored}
+    return [case for case in cases if case not in excluded]
+
+
+def note_cases(output: Path, train: list[str], validation: list[str], *, begins: bool) -> None:
+    """Write down in `output`, a training's folder, what it trains and validates on.
+
+    Raises DatasetError where it does not begin but goes on, and with other cases: combined anew, a fold's number may
+    mean another source left out, and women to be tested would have been trained on.
+    """
+    cases = {"train": list(train), "val": list(validation)}
+    if not begins and (output / CASES).is_file() and json.loads((output / CASES).read_text()) != cases:
+        raise DatasetError(f"{output} was trained on other cases than its fold has now: remove it to train anew")
+    write_json(output / CASES, cases)
+
+
+def check_cases(output: Path, preprocessed: Path, fold: int) -> None:
+    """Raises DatasetError where the training in `output` noted other cases than `fold` of `preprocessed` has."""
+    if (output / CASES).is_file():
+        note_cases(output, *read_fold(preprocessed, fold), begins=False)
 
 
 def _read_splits(path: Path) -> list[dict[str, Any]]:

@@ -21,6 +21,7 @@ from typing import Final
 
 from maseg_nnunet.errors import DatasetError, UsageError
 from maseg_nnunet.files import write_text
+from maseg_nnunet.folds import check_cases
 from maseg_nnunet.labels import Label
 from maseg_nnunet.manifest import MANIFEST, read_manifest
 from maseg_nnunet.parallel import WorkerLostError, run_on_gpus, run_tasks
@@ -109,14 +110,18 @@ class Score:
 def plan_sweep(dataset: str, plans: str, fold: int, device: str) -> list[Training]:
     """The eight trainings of Table 4 on a data set that is preprocessed.
 
-    Raises UsageError where nnU-Net's folders are not set, DatasetError where the plans file is missing.
+    Raises UsageError where nnU-Net's folders are not set, DatasetError where the plans file is missing or a
+    training was begun on other cases than the fold has now.
     """
     folders = {name: str(nnunet_folder(name)) for name in (RAW, PREPROCESSED, RESULTS)}
     path = Path(folders[PREPROCESSED]) / dataset / f"{plans}.json"
     if not path.is_file():
         raise DatasetError(f"{path} is missing: run `maseg plan -d {int(dataset[7:10])} --plans {plans}` first")
     folders[EXTERNAL_TRAINER] = str(trainers_folder())
-    return [Training(variant, dataset, plans, fold, device, tuple(folders.items())) for variant in TABLE_4]
+    trainings = [Training(variant, dataset, plans, fold, device, tuple(folders.items())) for variant in TABLE_4]
+    for training in trainings:
+        check_cases(training.output, path.parent, fold)
+    return trainings
 
 
 def run_sweep(

@@ -31,7 +31,7 @@ from torch import distributed, nn
 from maseg_nnunet.augmentation import Recipe
 from maseg_nnunet.early_stopping import Progress, judge
 from maseg_nnunet.files import atomic
-from maseg_nnunet.folds import fetch, read_fold
+from maseg_nnunet.folds import fetch, note_cases, read_fold, without_excluded
 from maseg_nnunet.labels import LABELS
 from maseg_nnunet.loading import TrainingPatches, ValidationPatches, validation_iterations
 from maseg_nnunet.losses import PAPER_ALPHA, PixelLoss, WeightedCrossEntropy
@@ -116,14 +116,17 @@ class MasegTrainer(nnUNetTrainer):
     def do_split(self) -> tuple[list[str], list[str]]:
         """The fold of splits_final.json, fetched from nnUNet_raw where it is missing.
 
-        Raises DatasetError as `folds.read_fold` does: nnU-Net's own split, by image, must never happen.
+        Raises DatasetError as `folds.read_fold` and `folds.note_cases` do: nnU-Net's own split, by image, must never
+        happen, nor may a training go on with another split.
         """
         folder = Path(self.preprocessed_dataset_folder_base)
         fetch(folder, Path(nnUNet_raw.get()) / folder.name if nnUNet_raw.is_set() else None)
         if self.fold == "all":
-            train, validation = super().do_split()
+            train, validation = (without_excluded(folder, cases) for cases in super().do_split())
         else:
             train, validation = read_fold(folder, self.fold)
+        if self.local_rank == 0:
+            note_cases(Path(self.output_folder), train, validation, begins=self.current_epoch == 0)
         self.print_to_log_file(f"Fold {self.fold}: {len(train)} training and {len(validation)} validation cases.")
         return train, validation[: self._cases]
 
@@ -254,6 +257,9 @@ class MasegTrainer(nnUNetTrainer):
             self.print_to_log_file(f"Early stopping after epoch {self.current_epoch}.")
         self.save_checkpoint(str(Path(self.output_folder) / LATEST))
         if self.local_rank == 0:
+            if not self.disable_checkpointing:
+                # nnU-Net prefers it to the latest: of an earlier run, it would undo this one when it goes on.
+                (Path(self.output_folder) / FINAL).unlink(missing_ok=True)
             names = {value: name for name, value in LABELS.items()}
             classes = [names.get(label, str(label)) for label in self.label_manager.foreground_labels]
             draw_progress(Path(self.output_folder) / "progress.png", log, progress, classes)
@@ -264,7 +270,7 @@ class MasegTrainer(nnUNetTrainer):
         if self.is_ddp:
             distributed.barrier()  # rank 0 has written checkpoint_best
         best = Path(self.output_folder) / BEST
-        if self.progress.best is not None and best.is_file():
+        if self.progress.best is not None and best.is_file() and not self.disable_checkpointing:
             self.print_to_log_file(f"The weights of epoch {self.progress.best} are kept.")
             checkpoint = torch.load(best, map_location=self.device, weights_only=True)
             self._bare_network().load_state_dict(checkpoint["network_weights"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 
 from maseg_nnunet.errors import DatasetError
 from maseg_nnunet.losses import CrossEntropyAndDice, PlainCrossEntropy, WeightedCrossEntropy, WeightedFocal
+from maseg_nnunet.manifest import MANIFEST, read_manifest, write_manifest
 from maseg_nnunet.paths import SPLITS, VOI_LUTS
 from maseg_nnunet.precision import cpu_has_bf16
 from maseg_nnunet.varied_patches import Variety
@@ -104,6 +106,45 @@ def test_stops_early_and_keeps_the_best_weights(tiny_base: Path, monkeypatch: py
     assert again.trained == []
     assert (output / FINAL).read_bytes() == before
     assert "nothing left to train" in log_of(again)
+
+
+def test_a_new_training_in_an_old_folder_goes_on_as_itself(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scripted(monkeypatch, (3.0, 1.0, 2.0, 2.0, 2.0))
+    make(tiny_base).run_training()
+    scripted(monkeypatch, (3.0, 1.0, 0.5, 0.4), dies_in=2)
+    killed = make(tiny_base)
+    with pytest.raises(KeyboardInterrupt):
+        killed.run_training()
+    # nnU-Net goes on from checkpoint_final where there is one: the first training's must be gone.
+    output = Path(killed.output_folder)
+    assert (output / LATEST).is_file() and not (output / FINAL).exists()
+
+
+def test_without_checkpoints_an_old_best_is_not_this_ones(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scripted(monkeypatch, (3.0, 1.0, 2.0, 2.0, 2.0))
+    make(tiny_base).run_training()
+    scripted(monkeypatch, (3.0, 1.0, 2.0, 2.0, 2.0))
+    trainer = make(tiny_base)
+    trainer.disable_checkpointing = True
+    trainer.run_training()
+    assert same(trainer.network.state_dict(), trainer.weights[4])
+    assert (Path(trainer.output_folder) / FINAL).is_file()
+
+
+def test_a_training_does_not_go_on_with_other_cases(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scripted(monkeypatch, (3.0, 1.0, 2.0), dies_in=2)
+    killed = make(tiny_base)
+    with pytest.raises(KeyboardInterrupt):
+        killed.run_training()
+    cases = json.loads((Path(killed.output_folder) / "cases.json").read_text())
+    assert cases["val"] == ["w04_L", "w04_R", "w05_L", "w05_R"] and len(cases["train"]) == 8
+    splits = tiny_base / "nnUNet_preprocessed" / tiny.DATASET / SPLITS
+    splits.write_text(json.dumps([{"train": cases["train"][2:], "val": cases["val"]}]))
+    resumed = make(tiny_base)
+    resumed.load_checkpoint(str(Path(killed.output_folder) / LATEST))
+    with pytest.raises(DatasetError, match="trained on other cases"):
+        resumed.do_split()
+    assert len(make(tiny_base).do_split()[0]) == 6  # begun anew it may
 
 
 def test_killed_in_an_epoch_it_goes_on_with_that_epoch_and_its_patience(
@@ -227,6 +268,10 @@ def test_split_is_fetched_and_a_woman_on_both_sides_refused(tiny_base: Path) -> 
 def test_all_cases_can_be_trained_on(tiny_base: Path) -> None:
     train, validation = make(tiny_base, fold="all").do_split()
     assert sorted(train) == sorted(validation) and len(train) == 12
+    manifest = tiny_base / "nnUNet_preprocessed" / tiny.DATASET / MANIFEST
+    rows = read_manifest(manifest.parent)
+    write_manifest(manifest, [replace(row, quality="exclude" if row.case == train[0] else "ok") for row in rows])
+    assert set(make(tiny_base, fold="all").do_split()[0]) == set(train) - {train[0]}
 
 
 def test_deep_supervision_follows_the_network(tiny_base: Path) -> None:

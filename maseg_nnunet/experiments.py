@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import json
 import os
 import shlex
 import shutil
@@ -25,6 +26,8 @@ from typing import TYPE_CHECKING, Final
 
 from maseg_nnunet.errors import ModelError, UsageError
 from maseg_nnunet.evaluation.cases import image_of, score_folder, select_rows
+from maseg_nnunet.files import write_json
+from maseg_nnunet.folds import check_cases
 from maseg_nnunet.manifest import MANIFEST, ManifestRow, read_manifest
 from maseg_nnunet.parallel import WorkerLostError, run_on_gpus, run_tasks
 from maseg_nnunet.paths import (
@@ -40,6 +43,9 @@ from maseg_nnunet.paths import (
 
 if TYPE_CHECKING:
     from maseg_nnunet.evaluation.tables import Table
+
+SETUP: Final = "setup.json"
+"""File in the output folder: the model and the data sets whose results it holds."""
 
 ON_PROCESSED: Final = "trained on processed"
 ON_BOTH: Final = "trained on processed and raw"
@@ -217,6 +223,7 @@ def _train(setup: Setup, number: int, fold: int) -> Step:
     model = nnunet_folder(RESULTS) / setup.dataset(number).name / f"{setup.trainer}__{setup.plans}__2d"
     # The summary is the last file that nnU-Net writes. --c goes on with a training that was started, or starts one.
     done = model / f"fold_{fold}" / "validation" / "summary.json"
+    check_cases(model / f"fold_{fold}", nnunet_folder(PREPROCESSED) / setup.dataset(number).name, fold)
     command: Words = ["nnUNetv2_train", number, "2d", fold, *setup.model, "--c"]
     return _step(setup, f"train {number} fold {fold}", command, result=done, spread=True)
 
@@ -272,6 +279,22 @@ def _rows(setup: Setup, number: int) -> list[ManifestRow]:
     return read_manifest(folder) if (folder / MANIFEST).is_file() else []
 
 
+def check_output(setup: Setup) -> None:
+    """Write down in the output folder what its results are of. Raises UsageError where it holds others' results."""
+    made_of = {
+        "plans": setup.plans,
+        "trainer": setup.trainer,
+        "combined": setup.combined,
+        "with_raw": setup.with_raw,
+        "parts": [part.key for part in setup.parts],
+    }
+    file = setup.output / SETUP
+    if file.is_file() and (before := json.loads(file.read_text())) != made_of:
+        changed = ", ".join(f"{key} {before.get(key)}" for key in made_of if before.get(key) != made_of[key])
+        raise UsageError(f"{setup.output} holds results of {changed}: choose another -o")
+    write_json(file, made_of)
+
+
 def run_phases(
     todo: Iterable[Phase], *, gpus: Sequence[str] = (), scheduler: str | None = None
 ) -> Iterator[tuple[Step, str]]:
@@ -281,7 +304,11 @@ def run_phases(
     `gpus`, else one after the other. A phase with a failure is the last one; raises ModelError after it.
     """
     for phase in todo:
-        waiting = [step for step in phase() if not step.is_done]
+        steps = phase()
+        for step in steps:
+            if step.masks is not None:
+                remove_damaged(step.masks)
+        waiting = [step for step in steps if not step.is_done]
         failed = []
         for step, problem in _run_phase(waiting, gpus, scheduler):
             yield step, problem
@@ -309,8 +336,6 @@ def run_step(step: Step, gpu: str | None = None) -> str:
 
     Also run on Dask's workers, which find it by name.
     """
-    if step.masks is not None:
-        remove_damaged(step.masks)
     for link, file in step.links:
         _link(link, file)
     program, *arguments = step.command
@@ -328,9 +353,12 @@ def remove_damaged(folder: Path) -> None:
     for path in folder.glob(f"*{ENDING}"):
         try:
             with gzip.open(path) as file:
+                whole = bool(file.read(1))  # of a file without a byte, gzip reads none
                 while file.read(1 << 20):
                     pass
         except (EOFError, gzip.BadGzipFile, zlib.error):
+            whole = False
+        if not whole:
             path.unlink()
 
 

@@ -31,7 +31,7 @@ import gzip, json, os, sys
 from pathlib import Path
 program, arguments = Path(sys.argv[0]).name, sys.argv[1:]
 with open(os.environ["RUNS"], "a") as runs:
-    runs.write(json.dumps([program, *arguments]) + "\\n")
+    runs.write(json.dumps([program, os.environ.get("CUDA_VISIBLE_DEVICES"), *arguments]) + "\\n")
 def option(name):
     return arguments[arguments.index(name) + 1]
 if program == os.environ.get("FAILS"):
@@ -113,7 +113,8 @@ def run(base, experiment, **more):
     setup = Setup(PARTS, base / "out", device="cpu", **more)
     (base / "runs.txt").write_text("")
     problems = [problem for _, problem in run_phases(phases(experiment, setup)) if problem]
-    commands = [json.loads(line) for line in (base / "runs.txt").read_text().splitlines()]
+    runs = [json.loads(line) for line in (base / "runs.txt").read_text().splitlines()]
+    commands = [[program, *arguments] for program, _, *arguments in runs]
     return setup, commands, problems
 
 
@@ -155,7 +156,7 @@ def test_a_half_written_prediction_is_made_again(base):
     folder = base / "out" / "experiment1" / "predictions"
     whole = (folder / "fuji3CC.nii.gz").read_bytes()
     (folder / "fuji3CC.nii.gz").write_bytes(whole[: len(whole) // 2])
-    (folder / "fuji3MLO.nii.gz").unlink()
+    (folder / "fuji3MLO.nii.gz").write_bytes(b"")
     setup, commands, _ = run(base, 1)
     assert programs(commands)[2:] == ["nnUNetv2_predict"]
     assert gzip.decompress((folder / "fuji3CC.nii.gz").read_bytes()) == gzip.decompress(whole)
@@ -225,6 +226,35 @@ def test_gpus_are_shared_out(base):
     setup = Setup(PARTS, base / "out")
     problems = [problem for _, problem in run_phases(phases(3, setup), gpus=["0", "1"]) if problem]
     assert problems == []
+    runs = [json.loads(line) for line in (base / "runs.txt").read_text().splitlines()]
+    used = {program: {gpu for name, gpu, *_ in runs if name == program} for program in ("maseg", "nnUNetv2_train")}
+    assert used == {"maseg": {None}, "nnUNetv2_train": {"0", "1"}}
+
+
+def test_results_of_another_model_or_other_data_are_not_taken_for_these(base):
+    base_call = ["-o", base / "out", "--device", "cpu", "--no-pictures"]
+    assert call(1, *base_call).exit_code == 0
+    assert call(1, *base_call).exit_code == 0
+    with pytest.raises(UsageError, match="holds results of plans maseg_paper: choose another -o"):
+        experiments.check_output(Setup(PARTS, base / "out", plans="maseg_lite"))
+    with pytest.raises(UsageError, match="parts"):
+        experiments.check_output(Setup(PARTS[:2], base / "out"))
+
+
+def test_a_training_on_other_cases_is_not_taken_for_this_one(base):
+    setup, _, _ = run(base, 3)
+    preprocessed = base / "nnUNet_preprocessed" / "Dataset500_Maseg"
+    preprocessed.mkdir()
+    for name in ("splits_final.json", "manifest.csv"):
+        (preprocessed / name).write_bytes((base / "nnUNet_raw" / "Dataset500_Maseg" / name).read_bytes())
+    splits = json.loads((preprocessed / "splits_final.json").read_text())
+    model = base / "nnUNet_results" / "Dataset500_Maseg" / "MasegTrainer__maseg_paper__2d"
+    write_json(model / "fold_1" / "cases.json", splits[1])
+    assert not [problem for _, problem in run_phases(phases(3, setup)) if problem]
+    # As if a data set had come in since: fold 1 left another one out then.
+    write_json(model / "fold_1" / "cases.json", splits[2])
+    with pytest.raises(DatasetError, match="fold_1 was trained on other cases"):
+        list(run_phases(phases(3, setup)))
 
 
 def test_a_cluster_runs_trainings_and_predictions(base):

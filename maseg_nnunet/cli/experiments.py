@@ -65,6 +65,7 @@ def experiments(
             typer.echo(step.shell)
         typer.echo(f"# tables: {setup.report(experiment)}")
         return
+    library.check_output(setup)
     numbers = [number.strip() for number in gpus.split(",") if number.strip()]
     for step, problem in library.run_phases(phases, gpus=numbers, scheduler=scheduler):
         typer.echo(f"{step.title}: {problem or 'finished'}", err=bool(problem))

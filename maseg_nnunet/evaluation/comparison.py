@@ -46,19 +46,23 @@ def write_comparison(
         comparisons += tests.compare_pairs(_join_twins(first, processed), "raw images, B on the processed twin")
     write_cases(report / "cases_a.csv", first)
     write_cases(report / "cases_b.csv", second)
-    tables, tested = [table8({_name(a, b): first, _name(b, a): second})], tests.tests_table(comparisons)
+    name_a, name_b = _names(a, b)
+    tables, tested = [table8({name_a: first, name_b: second})], tests.tests_table(comparisons)
     write_tables(report, tables, comparisons)
     both = second.assign(**{OVERALL_A: second["case"].map(first.set_index("case")["dice_overall"])})
     drawn = draw_pictures(rows, dataset, b, workers=workers) if pictures else {}
-    about = f"{dataset.name}, {len(both)} cases. A: {_name(a, b)}. B, in charts and pictures: {_name(b, a)}."
+    about = f"{dataset.name}, {len(both)} cases. A: {name_a}. B, in charts and pictures: {name_b}."
     write_report(report / "report.html", both, tables, tested, drawn, title="Comparison", subtitle=about)
     return [*tables, tests.short_table(comparisons)]
 
 
-def _name(folder: Path, other: Path) -> str:
-    """The folder's name, with its parent's where the other is called the same."""
-    folder, other = folder.resolve(), other.resolve()
-    return folder.name if folder.name != other.name else f"{folder.parent.name}/{folder.name}"
+def _names(a: Path, b: Path) -> tuple[str, str]:
+    """The folders' names, with as many of their parents' as tell them apart."""
+    one, other = a.resolve().parts, b.resolve().parts
+    if one == other:
+        return f"{a.resolve().name} (A)", f"{b.resolve().name} (B)"
+    depth = next(n for n in range(1, max(len(one), len(other)) + 1) if one[-n:] != other[-n:])
+    return "/".join(one[-depth:]), "/".join(other[-depth:])
 
 
 def _twins(rows: Collection[ManifestRow], dataset: Path, predictions: Path) -> list[ManifestRow]:

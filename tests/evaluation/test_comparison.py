@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from maseg_nnunet.evaluation.cases import ProblemsError, parse_merge, select_rows
-from maseg_nnunet.evaluation.comparison import write_comparison
+from maseg_nnunet.evaluation.comparison import _names, write_comparison
 from tests.evaluation.helpers import make_dataset, mask_with, row, write_mask
 
 WOMEN = 6
@@ -55,6 +55,15 @@ def test_another_program_on_raw_images(dataset, folders, tmp_path):
     assert pd.read_csv(tmp_path / "report" / "cases_a.csv")["dice_overall"].tolist() == [1.0] * 6
     assert (tmp_path / "report" / "table8.csv").is_file()
     assert "Table 8" in (tmp_path / "report" / "tables.md").read_text()
+
+
+def test_folders_are_called_by_what_tells_them_apart(tmp_path):
+    one, other = (
+        tmp_path / trainer / "fold_0" / "validation" for trainer in ("MasegTrainer__p", "MasegTrainerFocal__p")
+    )
+    assert _names(one, other) == ("MasegTrainer__p/fold_0/validation", "MasegTrainerFocal__p/fold_0/validation")
+    assert _names(one, tmp_path / "masks") == ("validation", "masks")
+    assert len(set(_names(one, one))) == 2
 
 
 def test_two_models_on_processed_and_raw(dataset, folders, tmp_path):

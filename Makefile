@@ -53,7 +53,7 @@ TRAINED = nnunet/nnUNet_results/Dataset500_Maseg/MasegTrainerVaried__maseg_lite_
 PACKAGED = maseg_nnunet/models/maseg_lite
 
 model: $(VENV)/.installed
-	set -e; eval "$$($(BIN)/maseg env --base nnunet)"; mkdir -p nnunet/nnUNet_raw; \
+	set -e; unset nnUNet_raw nnUNet_preprocessed nnUNet_results; eval "$$($(BIN)/maseg env --base nnunet)"; mkdir -p nnunet/nnUNet_raw; \
 	$(BIN)/convert_vendor --name mini_mias --input $(DATA)/mini_mias --masks $(DATA)/mini_mias_masks; \
 	$(BIN)/convert_vendor --name inbreast --input $(DATA)/inbreast --masks $(DATA)/inbreast/masks; \
 	$(BIN)/maseg combine -d 500 505 506; \

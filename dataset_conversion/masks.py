@@ -52,7 +52,7 @@ class MaskIndex:
 def stem(path: Path) -> str:
     """The file's name without the suffix of an image or mask format; other dots belong to the name (UIDs)."""
     name = path.name
-    for suffix in (*_SUFFIXES, ".dicom", ".pgm"):
+    for suffix in (*_SUFFIXES, ".dicom", ".ima", ".pgm"):
         if name.lower().endswith(suffix):
             return name[: -len(suffix)]
     return name

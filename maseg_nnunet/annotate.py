@@ -17,7 +17,7 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 import numpy as np
 import numpy.typing as npt
 
-from maseg_nnunet.errors import DatasetError, MasegError, Reason, RefusedError
+from maseg_nnunet.errors import DatasetError, MasegError, Reason, RefusedError, reason_of
 from maseg_nnunet.evaluation.metrics import CaseScore, score_case
 from maseg_nnunet.files import write_text
 from maseg_nnunet.inputs import Source, find_sources
@@ -61,20 +61,22 @@ def annotate(
     """Annotate every image of `inputs`, one at a time, as they are found.
 
     A mask that is there already may have been corrected by hand: it is kept unless `overwrite`. `view` serves images
-    that tell none. `references`: a folder of masks by stem, which the new masks are scored against. Files of a folder
+    that tell none. `references`: a folder of masks by stem, which all masks are scored against. Files of a folder
     that are no images are passed over.
     """
     if references is not None and not references.is_dir():
         raise DatasetError(f"the folder of reference masks {references} does not exist")
-    write_text(output / LABEL_FILE, label_file())
-    for source in find_sources(inputs, output):
+    sources = find_sources(inputs, output)
+    if overwrite or not (output / LABEL_FILE).exists():
+        write_text(output / LABEL_FILE, label_file())
+    for source in sources:
         target = output / f"{source.stem}.nii.gz"
-        if target.is_file() and not overwrite:
-            yield Annotated(source.name, "kept")
-            continue
         try:
-            if source.problem:
-                raise DatasetError(source.problem)
+            if problem := source.problem or _clash(output, source.stem):
+                raise DatasetError(problem)
+            if target.is_file() and not overwrite:
+                yield Annotated(source.name, "kept", _score_kept(references, source, target, spacing_mm))
+                continue
             mammogram = read_mammogram(source.path, spacing_mm=spacing_mm)
             if view is not None and mammogram.view is View.UNKNOWN:
                 mammogram = replace(mammogram, view=view)
@@ -86,15 +88,38 @@ def annotate(
                 yield Annotated(source.name, str(error))
         except MasegError as error:
             yield Annotated(source.name, str(error))
+        except UnicodeEncodeError:
+            yield Annotated(source.name, "its name holds bytes that are no text, which ITK-SNAP can't open: rename it")
+        except Exception as error:  # a file that nobody thought of: it is named, and the rest goes on
+            yield Annotated(source.name, reason_of(error))
+
+
+def _clash(output: Path, stem: str) -> str:
+    """Why an image of that stem can't be annotated: a picture of one image is called as the mask of another; or ""."""
+    if (output / f"{stem}.itksnap").exists():
+        return ""
+    picture, base = output / f"{stem}{PICTURE}.nii.gz", stem.removesuffix(PICTURE)
+    if picture.exists():
+        return f"its picture would replace the mask {picture.name}: rename it"
+    if base != stem and (output / f"{base}.itksnap").exists():
+        return f"its mask would replace the picture of {base}: rename it"
+    return ""
 
 
 def _write(output: Path, source: Source, mammogram: Mammogram, mask: Mask) -> None:
-    """Picture and workspace first: an image counts as annotated when its mask is there."""
+    """The workspace first, which tells whose picture it is; an image counts as annotated when its mask is there."""
     picture = output / f"{source.stem}{PICTURE}.nii.gz"
     target = output / f"{source.stem}.nii.gz"
-    write_nifti(picture, np.asarray(np.round(mammogram.displayed() * 255), dtype=np.uint8), mammogram.spacing)
     write_text(output / f"{source.stem}.itksnap", workspace(picture, target))
+    write_nifti(picture, np.asarray(np.round(mammogram.displayed() * 255), dtype=np.uint8), mammogram.spacing)
     write_nifti(target, mask, mammogram.spacing)
+
+
+def _score_kept(references: Path | None, source: Source, target: Path, spacing_mm: float | None) -> CaseScore | None:
+    if references is None:
+        return None
+    mammogram = read_mammogram(source.path, spacing_mm=spacing_mm)
+    return _score(references, source, mammogram, read_mask(target, mammogram.shape))
 
 
 def _score(references: Path | None, source: Source, mammogram: Mammogram, mask: Mask) -> CaseScore | None:
@@ -113,8 +138,14 @@ def write_report(path: Path, results: Sequence[Annotated]) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["image", *(field.name for field in fields(CaseScore))])
-    writer.writerows([r.name, *asdict(r.score).values()] for r in results if r.score is not None)
+    rows = ((as_text(r.name), r.score) for r in results if r.score is not None)
+    writer.writerows([name, *asdict(score).values()] for name, score in rows)
     write_text(path, text.getvalue())
+
+
+def as_text(name: str) -> str:
+    """A file's name that can be shown: it may hold bytes that are no text."""
+    return name.encode("utf-8", "replace").decode("utf-8")
 
 
 def label_file() -> str:

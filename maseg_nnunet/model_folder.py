@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import os
 import pydoc
 import warnings
@@ -26,7 +27,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from maseg_nnunet.errors import ModelError, PlanError
+from maseg_nnunet.errors import ModelError
 from maseg_nnunet.labels import LABELS
 
 ENVIRONMENT: Final = "MASEG_MODEL"
@@ -121,7 +122,7 @@ def load_model(path: Path) -> Model:
 
 def read_parts(path: Path) -> Parts:
     """The files of the model folder or ZIP at `path`, read and no more. Raises ModelError as `load_model`."""
-    name, folder = _open(path)
+    name, folder = open_folder(path)
     plans, dataset = _json(folder, name, PLANS), _json(folder, name, DATASET)
     data = _checkpoint(folder, name)
     return Parts(name, plans, dataset, _weights(name, data), hashlib.sha256(data).hexdigest())
@@ -131,7 +132,9 @@ def build_model(parts: Parts) -> Model:
     """The model that the files make. Raises ModelError where they make none of ours."""
     try:
         return _build(parts.name, parts.plans, parts.dataset, parts.checkpoint, parts.digest)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, PlanError) as error:
+    except ModelError:
+        raise
+    except Exception as error:  # networks are built by others' code, which may raise anything
         raise ModelError(
             f"model {parts.name}: {PLANS}, {DATASET} and {CHECKPOINT} do not make a model of nnU-Net 2 ({error!r})"
         ) from error
@@ -161,6 +164,8 @@ def _build(
     spacing = float(settings["spacing"][0]), float(settings["spacing"][1])
     ours: Mapping[str, Any] = dataset.get("maseg", {})
     target = float(ours.get("target_spacing", DEFAULT_TARGET_SPACING))
+    if not (all(0 < side < math.inf for side in spacing) and 0 <= target < math.inf):
+        raise ModelError(f"model {name} has the spacings {spacing} and {target} mm, which can't be")
     trainer = str(checkpoint["trainer_name"])
     strides = np.prod(settings["architecture"]["arch_kwargs"]["strides"], axis=0)
     # Without memory: the weights come from the checkpoint, and drawing others first takes longer than loading them.
@@ -239,12 +244,18 @@ def _clamp(network: nn.Module, images: tuple[torch.Tensor, ...]) -> tuple[torch.
     return (images[0].clamp(0, 1),)
 
 
-def _open(path: Path) -> tuple[str, Folder]:
-    """The model folder at or below `path` and its name; a ZIP is read as it is, nothing is unpacked."""
+def open_folder(path: Path) -> tuple[str, Folder]:
+    """The model folder at or below `path` and its name; a ZIP is read as it is, nothing is unpacked.
+
+    Raises ModelError where there is none, or several.
+    """
     if path.is_dir():
         root: Folder = path
     elif zipfile.is_zipfile(path):
-        root = zipfile.Path(path)
+        try:
+            root = zipfile.Path(path)
+        except (OSError, zipfile.BadZipFile, NotImplementedError) as error:
+            raise ModelError(f"the ZIP {path} is damaged: get it anew") from error
     else:
         raise ModelError(f"no model at {path}: a model folder of nnU-Net, or a ZIP of one, was expected")
     found = list(_folders_with_plans(root, depth=4))
@@ -281,7 +292,7 @@ def _read(file: Folder, model: str, most: int) -> bytes:
 def _json(folder: Folder, model: str, file: str) -> dict[str, Any]:
     try:
         content = json.loads(_read(folder / file, model, MAX_JSON_BYTES))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"model {model}: {file} is no JSON") from error
     if not isinstance(content, dict):
         raise ModelError(f"model {model}: {file} is not what nnU-Net 2 writes")

@@ -16,7 +16,7 @@ from torch import Tensor
 from maseg_nnunet.dataset_json import dataset_json
 from maseg_nnunet.errors import ModelError, OutputError
 from maseg_nnunet.files import atomic, write_json
-from maseg_nnunet.model_folder import CHECKPOINT, DATASET, PLANS, build_model, checkpoint_of, read_parts
+from maseg_nnunet.model_folder import CHECKPOINT, DATASET, PLANS, build_model, checkpoint_of, open_folder, read_parts
 from maseg_nnunet.paths import FINGERPRINT
 
 _HALF_MAX: Final = torch.finfo(torch.float16).max
@@ -26,10 +26,13 @@ def package(trained: Path, output: Path) -> Path:
     """Write the trained model folder `trained` as the model folder `output`; returns `output`.
 
     Other files that `output` holds, such as a model card, are left alone. Raises ModelError where `trained` is no model
-    of this project or has weights too large for half precision, OutputError where `output` is `trained` itself.
+    of this project or has weights too large for half precision, OutputError where `output` is a training's folder.
     """
-    if output.resolve() == trained.resolve():
+    _, folder = open_folder(trained)
+    if isinstance(folder, Path) and output.resolve() == folder.resolve():
         raise OutputError(f"{output} is the trained model itself: name another folder")
+    if any((output / "fold_0").glob("training_log_*.txt")):
+        raise OutputError(f"{output} holds another training, whose checkpoint would be lost: name another folder")
     parts = read_parts(trained)
     build_model(parts)
     checkpoint = checkpoint_of(

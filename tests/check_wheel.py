@@ -20,6 +20,10 @@ def main(dist: Path, environment: Path) -> None:
     assert {name for name in top if not name.endswith(".dist-info")} == {"maseg_nnunet"}, top
     for wanted in (
         "plans/maseg_demo.json",
+        "plans/maseg_lite.json",
+        "plans/maseg_paper.json",
+        "evaluation/templates/report.html.j2",
+        "models/maseg_lite/dataset.json",
         "trainers/maseg_trainer.py",
         "dataset_conversion/convert_vendor.py",
         "py.typed",

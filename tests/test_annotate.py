@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import csv
+import os
+import shutil
 from pathlib import Path
 from xml.etree.ElementTree import fromstring
 
@@ -12,6 +14,7 @@ from maseg_nnunet.dataset_conversion.conversion import Request, convert_dataset
 from maseg_nnunet.dataset_conversion.datasets import REGISTRY
 
 from maseg_nnunet.annotate import label_file, workspace
+from maseg_nnunet.readers import read_mammogram
 from tests.commands import Run
 
 
@@ -59,6 +62,13 @@ def test_report_against_references(films: Path, tmp_path: Path, maseg: Run) -> N
     mean = np.mean([float(row["dice_breast"]) for row in rows])
     assert f"dice breast: mean {mean:.3f}" in done.out
     assert mean > 0.8
+    # Again, with all of them kept, and one corrected: the report is of what is there.
+    reference = SimpleITK.ReadImage(str(films / "masks" / "mdb001.png"))
+    SimpleITK.WriteImage(reference, str(tmp_path / "mdb001.nii.gz"))
+    again = maseg(*arguments, "--report", films / "masks")
+    assert "0 masks written, 24 kept" in again.out and "24 images with a reference" in again.out
+    with (tmp_path / "report.csv").open(newline="") as handle:
+        assert {row["image"]: row["dice_overall"] for row in csv.DictReader(handle)}["mdb001.pgm"] == "1.0"
 
 
 def test_bad_images_are_named_and_the_rest_goes_on(films: Path, tmp_path: Path, maseg: Run) -> None:
@@ -73,6 +83,47 @@ def test_bad_images_are_named_and_the_rest_goes_on(films: Path, tmp_path: Path, 
     assert {path.name for path in (tmp_path / "out").glob("*.nii.gz")} == {"good.nii.gz", "good_picture.nii.gz"}
     assert maseg("annotate", tmp_path / "in", "-o", tmp_path / "out", "--view", "sideways").status == 2
     assert maseg("annotate", tmp_path / "nowhere", "-o", tmp_path / "out").status == 2
+
+
+def test_nothing_of_the_users_is_replaced(films: Path, tmp_path: Path, maseg: Run) -> None:
+    film = (films / "films" / "mdb001.pgm").read_bytes()
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "labels.txt").write_text("mine")
+    (tmp_path / "in" / "x_picture.pgm").write_bytes(film)
+    assert maseg("annotate", tmp_path / "in", "-o", tmp_path / "in").status == 2
+    assert (tmp_path / "in" / "labels.txt").read_text() == "mine"
+    arguments = ("annotate", tmp_path / "in", "-o", tmp_path / "out", "--spacing-mm", 0.2)
+    assert maseg(*arguments).status == 0
+    (tmp_path / "out" / "labels.txt").write_text("extended")
+    mask = (tmp_path / "out" / "x_picture.nii.gz").read_bytes()
+    # The picture of x would be called as that mask.
+    (tmp_path / "in" / "x.pgm").write_bytes(film)
+    done = maseg(*arguments)
+    assert done.status == 1 and "x.pgm: its picture would replace the mask x_picture.nii.gz" in done.err
+    assert (tmp_path / "out" / "x_picture.nii.gz").read_bytes() == mask
+    assert (tmp_path / "out" / "labels.txt").read_text() == "extended"
+    done = maseg(*arguments[:3], tmp_path / "fresh", *arguments[4:])
+    assert done.status == 1 and "x_picture.pgm: its mask would replace the picture of x" in done.err
+    assert (tmp_path / "fresh" / "x.nii.gz").is_file()
+
+
+def test_odd_names_and_errors_nobody_thought_of_end_nothing(
+    films: Path, tmp_path: Path, maseg: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from maseg_nnunet import annotate
+
+    def stumble(path: Path, **options: object) -> object:
+        if path.name == "b.pgm":
+            raise IndexError("secret")
+        return read_mammogram(path, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(annotate, "read_mammogram", stumble)
+    (tmp_path / "in").mkdir()
+    for name in (b"a\xff.pgm", b"b.pgm", b"c.pgm"):
+        shutil.copy(films / "films" / "mdb001.pgm", os.fsencode(tmp_path / "in") + b"/" + name)
+    done = maseg("annotate", tmp_path / "in", "-o", tmp_path / "out", "--spacing-mm", 0.2)
+    assert done.status == 1 and "rename it" in done.err and "b.pgm: internal error: IndexError" in done.err
+    assert "secret" not in done.err and (tmp_path / "out" / "c.nii.gz").is_file()
 
 
 def test_workspace_names_both_files_and_the_labels() -> None:

@@ -168,6 +168,14 @@ def test_folds_are_not_averaged_and_not_guessed(model: Path) -> None:
         ),
         ("plans.json", lambda p: p["configurations"].pop("2d"), "2d"),
         ("plans.json", lambda p: p.clear(), "do not make a model"),
+        ("plans.json", lambda p: p["configurations"]["2d"].update(spacing=[0, 0]), "spacings"),
+        ("plans.json", lambda p: p["configurations"]["2d"].update(patch_size=[1e999, 64]), "do not make a model"),
+        (
+            "plans.json",
+            lambda p: p["configurations"]["2d"]["architecture"]["arch_kwargs"].update(features_per_stage=[-4]),
+            "do not make a model",
+        ),
+        ("dataset.json", lambda d: d.update(maseg={"target_spacing": float("nan")}), "spacings"),
         ("dataset.json", lambda d: d.clear(), "do not make a model"),
     ],
 )
@@ -226,6 +234,22 @@ def test_a_damaged_checkpoint_or_json_is_one_line(model: Path) -> None:
     (model / "plans.json").write_text("{")
     with pytest.raises(ModelError, match="no JSON"):
         load_model(model)
+    (model / "plans.json").write_text("[" * 200_000)
+    with pytest.raises(ModelError, match="no JSON"):
+        load_model(model)
+
+
+def test_a_damaged_zip_is_one_line(model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "model.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.write(model / "plans.json", "plans.json")
+    data = bytearray(path.read_bytes())
+    at = data.index(b"PK\x01\x02")
+    data[at : at + 4] = b"XXXX"
+    path.write_bytes(data)
+    assert zipfile.is_zipfile(path)
+    with pytest.raises(ModelError, match="damaged"):
+        load_model(path)
 
 
 def test_where_a_model_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

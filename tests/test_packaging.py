@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +83,13 @@ def test_the_model_itself_is_never_overwritten(trained: Path) -> None:
     before = (trained / CHECKPOINT_PATH).read_bytes()
     with pytest.raises(OutputError, match="is the trained model itself"):
         package(trained, trained)
+    with pytest.raises(OutputError, match="is the trained model itself"):
+        package(trained.parent, trained)
+    other = trained.parent.parent / "other"
+    shutil.copytree(trained, other)
+    (trained / "fold_0" / "training_log_2026_1_1.txt").write_text("")
+    with pytest.raises(OutputError, match="holds another training"):
+        package(other, trained)
     assert (trained / CHECKPOINT_PATH).read_bytes() == before
 
 

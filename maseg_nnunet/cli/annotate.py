@@ -47,7 +47,7 @@ def annotate(
     """
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    from maseg_nnunet.annotate import REPORT, write_report
+    from maseg_nnunet.annotate import REPORT, as_text, write_report
     from maseg_nnunet.annotate import annotate as run
     from maseg_nnunet.errors import DatasetError, UsageError
     from maseg_nnunet.mammogram import View
@@ -72,7 +72,7 @@ def annotate(
             bar.advance(task)
     bad = [result for result in results if result.outcome not in ("written", "kept")]
     for result in bad:
-        typer.echo(f"{result.name}: {result.outcome}", err=True)
+        typer.echo(f"{as_text(result.name)}: {result.outcome}", err=True)
     kept = sum(result.outcome == "kept" for result in results)
     typer.echo(f"{len(results) - len(bad) - kept} masks written, {kept} kept, in {output}")
     if report is not None:

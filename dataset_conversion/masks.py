@@ -40,13 +40,16 @@ class MaskIndex:
             found = found or self.by_name.get(name, [])
         if len(found) > 1:
             # The same names may repeat from folder to folder: the mask in the folder of the same name is meant.
-            place = image.path.parent.relative_to(image_root)
-            found = [path for path in found if path.parent == self.root / place] or found
+            found = [path for path in found if self.is_in_place(path, image, image_root)] or found
         if not found:
             raise RefusedError(Reason.NO_MASK, "no file among the masks has its SOPInstanceUID, its name or its case")
         if len(found) > 1:
             raise RefusedError(Reason.NO_MASK, f"{len(found)} masks have its name: keep one, or name it in a CSV")
         return found[0]
+
+    def is_in_place(self, mask: Path, image: Scanned, image_root: Path) -> bool:
+        """Whether `mask` lies in the folder, among the masks, where `image` lies among the images."""
+        return mask.parent == self.root / image.path.parent.relative_to(image_root)
 
 
 def stem(path: Path) -> str:

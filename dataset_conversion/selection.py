@@ -170,7 +170,7 @@ def _with_masks(named: list[Selected], masks: MaskIndex, root: Path, selection: 
             found[item.case] = masks.find(item.scanned, item.case, root)
         except RefusedError as error:
             refused[item.case] = error
-    for item in _sharing(named, found, masks.root, root):
+    for item in _sharing(named, found, masks, root):
         name = found.pop(item.case).name
         detail = f"other images have the mask {name} by their names too: name it by SOPInstanceUID, or in folders"
         refused[item.case] = RefusedError(Reason.NO_MASK, f"{detail} as the images'")
@@ -187,7 +187,7 @@ def _with_masks(named: list[Selected], masks: MaskIndex, root: Path, selection: 
     return kept
 
 
-def _sharing(named: Sequence[Selected], found: dict[str, Path], mask_root: Path, root: Path) -> Iterator[Selected]:
+def _sharing(named: Sequence[Selected], found: dict[str, Path], masks: MaskIndex, root: Path) -> Iterator[Selected]:
     """The images whose mask is another image's too, but for the one in the folder of the mask's name.
 
     File names may repeat from folder to folder. A raw image and a processed one of one view may share a mask.
@@ -202,7 +202,7 @@ def _sharing(named: Sequence[Selected], found: dict[str, Path], mask_root: Path,
         if len(items) == 1 or (len(seen) == 1 and len(intents) == len(items)):
             continue
         for item in items:
-            if mask.parent.relative_to(mask_root) != item.scanned.path.parent.relative_to(root):
+            if not masks.is_in_place(mask, item.scanned, root):
                 yield item
 
 

@@ -17,7 +17,7 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 import numpy as np
 import numpy.typing as npt
 
-from maseg_nnunet.errors import DatasetError, MasegError, Reason, RefusedError, reason_of
+from maseg_nnunet.errors import DatasetError, MasegError, Reason, RefusedError, as_text, reason_of
 from maseg_nnunet.evaluation.metrics import CaseScore, score_case
 from maseg_nnunet.files import write_text
 from maseg_nnunet.inputs import Source, find_sources
@@ -141,11 +141,6 @@ def write_report(path: Path, results: Sequence[Annotated]) -> None:
     rows = ((as_text(r.name), r.score) for r in results if r.score is not None)
     writer.writerows([name, *asdict(score).values()] for name, score in rows)
     write_text(path, text.getvalue())
-
-
-def as_text(name: str) -> str:
-    """A file's name that can be shown: it may hold bytes that are no text."""
-    return name.encode("utf-8", "replace").decode("utf-8")
 
 
 def label_file() -> str:

@@ -27,11 +27,13 @@ def beyond_chest_wall(breast: Region) -> Region:
     Up to the breast in the rows where it begins at the wall; up to the wall's line in the others, where there may be
     air between: above and below the breast, and where it hangs or folds.
     """
-    if not chest_wall_is_left(breast):
-        return beyond_chest_wall(breast[:, ::-1])[:, ::-1]
-    _, wall, rows = _straightest(breast)
-    wall[rows] = breast[rows].argmax(axis=1)
-    return np.asarray((np.arange(breast.shape[1]) < wall[:, None]) & ~breast)
+    left, right = _straightest(breast), _straightest(breast[:, ::-1])
+    is_left = left[0] >= right[0]
+    seen = breast if is_left else breast[:, ::-1]
+    _, wall, rows = left if is_left else right
+    wall[rows] = seen[rows].argmax(axis=1)
+    beyond = (np.arange(breast.shape[1]) < wall[:, None]) & ~seen
+    return np.asarray(beyond if is_left else beyond[:, ::-1])
 
 
 def extent(region: Region) -> tuple[slice, slice]:

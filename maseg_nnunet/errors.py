@@ -95,6 +95,11 @@ def reason_of(error: Exception) -> str:
     return f"internal error: {type(error).__name__}"
 
 
+def as_text(name: str) -> str:
+    """A file's name that can be shown and written: it may hold bytes that are no text."""
+    return name.encode("utf-8", "replace").decode("utf-8")
+
+
 def place_of(error: Exception) -> str:
     """Where `error` was raised, line by line, for --debug; without its text."""
     return f"{type(error).__name__}\n{''.join(traceback.format_tb(error.__traceback__))}"

@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from maseg_nnunet.errors import DatasetError
 from maseg_nnunet.files import atomic, write_json
-from maseg_nnunet.manifest import MANIFEST, read_manifest
+from maseg_nnunet.manifest import MANIFEST, ManifestRow, read_manifest
 from maseg_nnunet.paths import SPLITS, VOI_LUTS
 
 LEFT_OUT: Final = "left_out"
@@ -79,14 +79,17 @@ def read_fold(folder: Path, fold: int) -> tuple[list[str], list[str]]:
             f"fold {fold} of {folder / SPLITS} has {len(both)} women on both sides, with the cases {_some(cases)}: "
             "a split must be by woman; convert again"
         )
-    return [case for case in train if rows[case].is_scored], [case for case in validation if rows[case].is_scored]
+    return _scored(train, rows), _scored(validation, rows)
 
 
 def without_excluded(folder: Path, cases: Iterable[str]) -> list[str]:
     """`cases` but for those that the manifest in `folder`, if there is one, has as `exclude`."""
     rows = read_manifest(folder / MANIFEST) if (folder / MANIFEST).is_file() else []
-    excluded = {row.case for row in rows if not row.is_scored}
-    return [case for case in cases if case not in excluded]
+    return _scored(cases, {row.case: row for row in rows})
+
+
+def _scored(cases: Iterable[str], rows: Mapping[str, ManifestRow]) -> list[str]:
+    return [case for case in cases if case not in rows or rows[case].is_scored]
 
 
 def note_cases(output: Path, train: list[str], validation: list[str], *, begins: bool) -> None:

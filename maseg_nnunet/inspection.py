@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from maseg_nnunet.errors import Reason, RefusedError, reason_of
+from maseg_nnunet.errors import Reason, RefusedError, as_text, reason_of
 from maseg_nnunet.mammogram import Mammogram
 from maseg_nnunet.readers import read_header, read_mammogram
 from maseg_nnunet.readers.header import Header
@@ -118,4 +118,4 @@ def _lut(lut: LookUpTable, base: bool) -> InspectedLut:
 
 def _shown(text: str) -> str:
     """Text of a header or a file name as a terminal may show it: no control characters, no broken ones."""
-    return "".join(c if c.isprintable() else "?" for c in text.encode("utf-8", "replace").decode("utf-8"))
+    return "".join(c if c.isprintable() else "?" for c in as_text(text))

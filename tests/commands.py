@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +21,17 @@ class Answer:
 
 
 Run = Callable[..., Answer]
+
+
+def stumbling(read: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """`read`, but for the file of that name: of it, an error that nobody thought of, whose text must not be shown."""
+
+    def stumble(path: Path, **options: object) -> Any:
+        if path.name == name:
+            raise IndexError("secret")
+        return read(path, **options)
+
+    return stumble
 
 
 def _run(

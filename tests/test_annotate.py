@@ -15,7 +15,7 @@ from maseg_nnunet.dataset_conversion.datasets import REGISTRY
 
 from maseg_nnunet.annotate import label_file, workspace
 from maseg_nnunet.readers import read_mammogram
-from tests.commands import Run
+from tests.commands import Run, stumbling
 
 
 def test_masks_pictures_and_workspaces_on_the_source_grid(films: Path, tmp_path: Path, maseg: Run) -> None:
@@ -112,12 +112,7 @@ def test_odd_names_and_errors_nobody_thought_of_end_nothing(
 ) -> None:
     from maseg_nnunet import annotate
 
-    def stumble(path: Path, **options: object) -> object:
-        if path.name == "b.pgm":
-            raise IndexError("secret")
-        return read_mammogram(path, **options)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(annotate, "read_mammogram", stumble)
+    monkeypatch.setattr(annotate, "read_mammogram", stumbling(read_mammogram, "b.pgm"))
     (tmp_path / "in").mkdir()
     for name in (b"a\xff.pgm", b"b.pgm", b"c.pgm"):
         shutil.copy(films / "films" / "mdb001.pgm", os.fsencode(tmp_path / "in") + b"/" + name)

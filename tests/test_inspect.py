@@ -14,7 +14,7 @@ from maseg_nnunet.inspection import inspect_file
 from maseg_nnunet.mammogram import Side, View
 from maseg_nnunet.phantom_dicom import PLANTED, write_exam
 from maseg_nnunet.readers import read_mammogram
-from tests.commands import Run
+from tests.commands import Run, stumbling
 
 
 @pytest.fixture(scope="module")
@@ -102,13 +102,8 @@ def test_an_error_nobody_thought_of_refuses_one_file(
 ) -> None:
     from maseg_nnunet import inspection
 
-    def stumble(path: Path, **options: object) -> object:
-        if path.name == "odd.dcm":
-            raise IndexError("secret")
-        return read_mammogram(path, **options)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(inspection, "read_mammogram", stumble)
-    monkeypatch.setattr(inspection, "read_header", stumble)
+    for reader in ("read_mammogram", "read_header"):
+        monkeypatch.setattr(inspection, reader, stumbling(getattr(inspection, reader), "odd.dcm"))
     (tmp_path / "odd.dcm").write_bytes(ge.read_bytes())
     answer = maseg("inspect", tmp_path / "odd.dcm", ge)
     assert answer.status == 1 and "IndexError" in answer.out and "secret" not in answer.out + answer.err

@@ -47,9 +47,9 @@ def annotate(
     """
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    from maseg_nnunet.annotate import REPORT, as_text, write_report
+    from maseg_nnunet.annotate import REPORT, write_report
     from maseg_nnunet.annotate import annotate as run
-    from maseg_nnunet.errors import DatasetError, UsageError
+    from maseg_nnunet.errors import DatasetError, UsageError, as_text
     from maseg_nnunet.mammogram import View
 
     try:

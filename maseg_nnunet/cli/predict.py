@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from maseg_nnunet.errors import as_text
+
 if TYPE_CHECKING:
     from maseg_nnunet.outcomes import Outcome
     from maseg_nnunet.pipeline import Summary
@@ -119,9 +121,7 @@ class _Progress:
         rate = self._files / max(time.monotonic() - self._begin, 1e-3)
         self._bar.update(self._task, description=f"{self._files} files, {rate:.1f} a second")
         if outcome.status.is_bad:
-            line = f"{outcome.status.value}: {outcome.file}: {outcome.detail}"
-            # A name may hold bytes that are no text.
-            line = line.encode("utf-8", "replace").decode("utf-8")
+            line = as_text(f"{outcome.status.value}: {outcome.file}: {outcome.detail}")
             self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 

@@ -22,7 +22,7 @@ from maseg_nnunet.dataset_conversion.datasets import REGISTRY
 
 from maseg_nnunet.errors import DatasetError, UsageError
 from maseg_nnunet.manifest import read_manifest
-from tests.commands import Run
+from tests.commands import Run, stumbling
 
 MINI_MIAS = REGISTRY["mini_mias"]
 
@@ -355,14 +355,8 @@ def test_a_file_nobody_thought_of_is_named_and_the_rest_goes_on(
 ) -> None:
     import maseg_nnunet.readers
 
-    read = maseg_nnunet.readers.read_mammogram
-
-    def stumble(path: Path, **options: object) -> object:
-        if path.name == "mdb007.pgm":
-            raise IndexError("secret")
-        return read(path, **options)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(maseg_nnunet.readers, "read_mammogram", stumble)
+    read = stumbling(maseg_nnunet.readers.read_mammogram, "mdb007.pgm")
+    monkeypatch.setattr(maseg_nnunet.readers, "read_mammogram", read)
     report = convert_dataset(request(films, tmp_path / "out"))
     assert report["found"]["images"] == 23
     rejected = (tmp_path / "out" / "rejected.csv").read_text()

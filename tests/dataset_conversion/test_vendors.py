@@ -23,6 +23,7 @@ from maseg_nnunet.mammogram import Intent
 from maseg_nnunet.manifest import ManifestRow, read_manifest
 from maseg_nnunet.phantom_dicom import PLANTED, write_exam
 from maseg_nnunet.voi import CaseLuts
+from tests.commands import stumbling
 
 VENDORS = ("hologic", "ims_giotto", "fuji", "ge", "siemens", "planmed")
 WITH_RAW = {"hologic", "ims_giotto", "ge", "siemens"}
@@ -182,6 +183,11 @@ def test_one_mask_is_not_given_to_several_women(exams: Path, tmp_path: Path, key
     (tmp_path / "masks" / "p0" / f"1-1{suffix}").rename(tmp_path / "masks" / f"1-1{suffix}")
     assert convert_dataset(wanted)["rejected"] == {"mask missing": 8}
     assert "as the images'" in (tmp_path / "out" / "rejected.csv").read_text()
+    # A CSV may name a mask that lies elsewhere.
+    (tmp_path / "csv").mkdir()
+    (tmp_path / "csv" / "masks.csv").write_text(f"image,mask\n1-1.dcm,{tmp_path / 'masks' / f'1-1{suffix}'}\n")
+    report = convert_dataset(replace(wanted, masks=tmp_path / "csv" / "masks.csv"))
+    assert report["rejected"] == {"mask missing": 8}
 
 
 def test_a_mask_may_bear_the_name_of_the_case(exams: Path, tmp_path: Path, key: Path) -> None:
@@ -240,14 +246,8 @@ def test_an_error_while_headers_are_read_rejects_one_file(
 ) -> None:
     import maseg_nnunet.readers
 
-    read, first = maseg_nnunet.readers.read_header, next((exams / "fuji" / "images").rglob("*.dcm"))
-
-    def stumble(path: Path) -> object:
-        if path == first:
-            raise IndexError("secret")
-        return read(path)
-
-    monkeypatch.setattr(maseg_nnunet.readers, "read_header", stumble)
+    first = next((exams / "fuji" / "images").rglob("*.dcm"))
+    monkeypatch.setattr(maseg_nnunet.readers, "read_header", stumbling(maseg_nnunet.readers.read_header, first.name))
     assert convert_dataset(request(exams, "fuji", tmp_path / "out", key))["found"]["images"] == 7
     rejected = (tmp_path / "out" / "rejected.csv").read_text()
     assert "unexpected IndexError" in rejected and "secret" not in rejected

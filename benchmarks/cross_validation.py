@@ -6,8 +6,10 @@
 
 Trains on each fold that holds a share of the women back, and on fold 0, unless that is done already; killed and started
 again it goes on. Each woman is segmented, as `maseg predict` does it, by the model that has not seen her: those held
-back by their fold's, the test women by fold 0's. `found`: the muscles of which anything was found. How large drawn
-muscles are was chosen with all of these images in view (`maseg_nnunet/cc_muscle.py`).
+back by their fold's, the test women by fold 0's. With `--fold 3 --fold 4 --fold 5` the women held back alone: what
+becomes of the test women by the packaged model, which is fold 0's of a longer training, `accuracy.py` tells.
+`found`: the muscles of which anything was found. How large drawn muscles are was chosen with all of these images in
+view (`maseg_nnunet/cc_muscle.py`).
 """
 
 from __future__ import annotations
@@ -24,20 +26,24 @@ from maseg_nnunet.folds import HELD_BACK
 from maseg_nnunet.manifest import ManifestRow, read_manifest
 from maseg_nnunet.paths import FOLDS, RAW, SPLITS, dataset_folder, nnunet_folder
 
-TRAINERS = ("MasegTrainerVariedNoCCMuscles", "MasegTrainerVariedShort")
+TRAINERS = ("MasegTrainerVariedMedium",)
 COLUMNS = "| trainer | view | n | overall | muscle (n) | median | found | extra muscle where none is |"
 
 
 def main() -> None:
     parser = training_options(__doc__, "cross_validation")
     parser.add_argument("--source", default="inbreast", help="data set that is scored (default inbreast)")
+    parser.add_argument("--fold", type=int, action="append", help="fold to train on and score, by default all of them")
     options = parser.parse_args()
     folder = dataset_folder(nnunet_folder(RAW), options.dataset)
     unseen = rows_unseen(folder, options.source)
+    if unknown := set(options.fold or []) - set(unseen):
+        parser.error(f"fold {min(unknown)} holds no women back: there are {', '.join(map(str, unseen))}")
     print(COLUMNS + "\n" + "| --- " * COLUMNS[1:].count("|") + "|")
     for trainer in options.trainer or TRAINERS:
         scores = []
-        for fold, rows in unseen.items():
+        for fold in options.fold or unseen:
+            rows = unseen[fold]
             file = options.output / f"{trainer}_fold_{fold}.csv"
             if not file.is_file():
                 trained = train_once(folder, fold, options.plans, trainer, options.device)

@@ -1,6 +1,6 @@
 """Short trainings that tell what each part of the variety gains: MasegTrainerVaried's, and that without one part.
 
-`benchmarks/sources_left_out.py` and `benchmarks/cross_validation.py` run them. All are as long.
+`benchmarks/sources_left_out.py` compares them; all are as long, but that for `benchmarks/cross_validation.py`.
 """
 
 # nnU-Net comes without types:
@@ -33,6 +33,22 @@ class MasegTrainerVariedShort(MasegTrainerVaried):
         super().__init__(plans, configuration, fold, dataset_json, device)
         self.num_epochs = 16
         self.num_iterations_per_epoch = 50
+
+
+class MasegTrainerVariedMedium(MasegTrainerVariedShort):
+    """3,000 steps of MasegTrainerVaried: muscles of CC views take more than 800 to learn."""
+
+    def __init__(
+        self,
+        plans: dict[str, Any],
+        configuration: str,
+        fold: int,
+        dataset_json: dict[str, Any],
+        device: torch.device = torch.device("cuda"),
+    ) -> None:
+        super().__init__(plans, configuration, fold, dataset_json, device)
+        self.num_epochs = 30
+        self.num_iterations_per_epoch = 100
 
 
 class MasegTrainerVariedNoDisplays(MasegTrainerVariedShort):

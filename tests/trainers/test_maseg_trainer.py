@@ -352,6 +352,7 @@ def test_nnunet_finds_every_variant(name: str, tiny_base: Path) -> None:
 
 LEFT_OUT = {
     "MasegTrainerVariedShort": Variety(),
+    "MasegTrainerVariedMedium": Variety(),
     "MasegTrainerVariedNoDisplays": Variety(displays=0),
     "MasegTrainerVariedNoRawLike": Variety(raw_like=0),
     "MasegTrainerVariedNoArtefacts": Variety(artefacts=0),
@@ -364,7 +365,8 @@ LEFT_OUT = {
 def test_short_trainings_differ_in_variety_alone(name: str, tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("nnUNet_n_proc_DA", "0")
     trainer = make(tiny_base, recursive_find_trainer_class_by_name(name))
-    assert (trainer.num_epochs, trainer.num_iterations_per_epoch) == (16, 50)
+    length = (30, 100) if name == "MasegTrainerVariedMedium" else (16, 50)
+    assert (trainer.num_epochs, trainer.num_iterations_per_epoch) == length
     assert isinstance(trainer.make_loss(), CrossEntropyAndDice)
     trainer.initialize()
     assert trainer.get_dataloaders()[0].data_loader.variety == LEFT_OUT[name]

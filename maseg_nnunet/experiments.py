@@ -4,35 +4,27 @@
 2. Also with raw images: train, predict processed and raw test images by this model and by the first, Table 8.
 3. Without one data set at a time: train a fold each, predict the known sets and the unknown one, Table 9.
 
-Every step is a command that a user could type; what it prints lies in its log. How data are converted, a network
-trained or a mask scored is not known here.
+How a step is run is told in `experiment_steps.py`; how data are converted, a network trained or a mask scored is not
+known here.
 """
 
 from __future__ import annotations
 
 import csv
-import gzip
 import json
-import os
-import shlex
-import shutil
-import subprocess
-import sys
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from maseg_nnunet.errors import ModelError, UsageError
+from maseg_nnunet.errors import UsageError
 from maseg_nnunet.evaluation.cases import image_of, score_folder, select_rows
+from maseg_nnunet.experiment_steps import Phase, Step
 from maseg_nnunet.files import write_json
 from maseg_nnunet.folds import check_cases
 from maseg_nnunet.manifest import MANIFEST, ManifestRow, read_manifest
-from maseg_nnunet.parallel import WorkerLostError, run_on_gpus, run_tasks
 from maseg_nnunet.paths import (
     DATASET_JSON,
-    ENDING,
     EXTERNAL_TRAINER,
     PREPROCESSED,
     RAW,
@@ -102,43 +94,7 @@ class Setup:
         return self.output / f"experiment{experiment}" / "report"
 
 
-@dataclass(frozen=True)
-class Step:
-    """One command. Sent to the workers of a cluster as it is.
-
-    `result`: the file that only a finished command leaves; None for a command that finds out by itself what is left to
-    do. `masks`: the folder that the command fills with one mask for each of `cases`; damaged ones are removed first.
-    `links`: (link, file) of the images that the command is to find in one folder, made first. `spread`: may run on
-    another machine, beside its neighbours.
-    """
-
-    title: str
-    command: tuple[str, ...]
-    log: Path
-    result: Path | None = None
-    masks: Path | None = None
-    cases: tuple[str, ...] = ()
-    links: tuple[tuple[Path, Path], ...] = ()
-    spread: bool = False
-    environment: tuple[tuple[str, str], ...] = field(default=(), repr=False)
-
-    @property
-    def shell(self) -> str:
-        """The command as it is typed."""
-        return shlex.join(self.command)
-
-    @property
-    def is_done(self) -> bool:
-        """Whether the command's result is there."""
-        if self.masks is not None:
-            return bool(self.cases) and all((self.masks / f"{case}{ENDING}").is_file() for case in self.cases)
-        return self.result is not None and self.result.is_file()
-
-
 Words = Sequence[str | Path | int]
-
-Phase = Callable[[], list[Step]]
-"""Steps that may run at the same time. Made when it is their turn: what is to be predicted is known after combining."""
 
 
 def read_sources(path: Path) -> dict[str, tuple[Path, Path]]:
@@ -293,87 +249,6 @@ def check_output(setup: Setup) -> None:
         changed = ", ".join(f"{key} {before.get(key)}" for key in made_of if before.get(key) != made_of[key])
         raise UsageError(f"{setup.output} holds results of {changed}: choose another -o")
     write_json(file, made_of)
-
-
-def run_phases(
-    todo: Iterable[Phase], *, gpus: Sequence[str] = (), scheduler: str | None = None
-) -> Iterator[tuple[Step, str]]:
-    """Run the steps that are not done; yield each with what went wrong, empty for nothing.
-
-    Steps of one phase that may be spread run over the cluster of `scheduler`, or at once on the GPUs of the numbers
-    `gpus`, else one after the other. A phase with a failure is the last one; raises ModelError after it.
-    """
-    for phase in todo:
-        steps = phase()
-        for step in steps:
-            if step.masks is not None:
-                remove_damaged(step.masks)
-        waiting = [step for step in steps if not step.is_done]
-        failed = []
-        for step, problem in _run_phase(waiting, gpus, scheduler):
-            yield step, problem
-            failed += [step.title] if problem else []
-        if failed:
-            raise ModelError(
-                f"failed: {', '.join(failed)}; the logs are named above, the same command goes on from here"
-            )
-
-
-def _run_phase(steps: Sequence[Step], gpus: Sequence[str], scheduler: str | None) -> Iterator[tuple[Step, str]]:
-    for step in steps:
-        if not step.spread:
-            yield step, run_step(step)
-    spread = [step for step in steps if step.spread]
-    if not scheduler:
-        yield from run_on_gpus(run_step, spread, gpus)
-        return
-    for step, outcome in run_tasks(run_step, spread, scheduler=scheduler):
-        yield step, str(outcome) if isinstance(outcome, WorkerLostError) else outcome
-
-
-def run_step(step: Step, gpu: str | None = None) -> str:
-    """Run a step's command, on the GPU of that number where one is given; what went wrong, empty for nothing.
-
-    Also run on Dask's workers, which find it by name.
-    """
-    for link, file in step.links:
-        _link(link, file)
-    program, *arguments = step.command
-    environment = os.environ | dict(step.environment) | ({} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu})
-    step.log.parent.mkdir(parents=True, exist_ok=True)
-    with step.log.open("ab") as log:
-        status = subprocess.run([_program(program), *arguments], env=environment, stdout=log, stderr=log, check=False)
-    # Commands that know by themselves what is left to do have no result to look for.
-    looks_done = step.is_done if step.result or step.masks else status.returncode == 0
-    return "" if looks_done else f"ended with status {status.returncode} and without its result; see {step.log}"
-
-
-def remove_damaged(folder: Path) -> None:
-    """Remove masks that a killed prediction left half-written: nnU-Net's command would take them for finished."""
-    for path in folder.glob(f"*{ENDING}"):
-        try:
-            with gzip.open(path) as file:
-                whole = bool(file.read(1))  # of a file without a byte, gzip reads none
-                while file.read(1 << 20):
-                    pass
-        except (EOFError, gzip.BadGzipFile, zlib.error):
-            whole = False
-        if not whole:
-            path.unlink()
-
-
-def _link(link: Path, file: Path) -> None:
-    link.parent.mkdir(parents=True, exist_ok=True)
-    link.unlink(missing_ok=True)
-    try:
-        link.symlink_to(file)
-    except OSError:  # a file system without links
-        shutil.copyfile(file, link)
-
-
-def _program(name: str) -> str:
-    """The command of this environment, also where its folder is not in PATH."""
-    return shutil.which(name, path=str(Path(sys.executable).parent)) or name
 
 
 def write_tables(experiment: int, setup: Setup, *, pictures: bool = True) -> list[Table]:

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from maseg_nnunet import experiments
+from maseg_nnunet import experiment_steps, experiments
 from maseg_nnunet.cli.main import app
 from maseg_nnunet.errors import DatasetError, ModelError, UsageError
-from maseg_nnunet.experiments import ON_BOTH, Part, Setup, phases, run_phases, write_tables
+from maseg_nnunet.experiment_steps import run_phases
+from maseg_nnunet.experiments import ON_BOTH, Part, Setup, phases, write_tables
 from maseg_nnunet.files import write_json
 from tests.evaluation.helpers import make_dataset, mask_with, row, write_mask
 
@@ -80,7 +81,7 @@ def base(tmp_path, monkeypatch):
         command.parent.mkdir(exist_ok=True)
         command.write_text(COMMAND.format(python=sys.executable))
         command.chmod(0o755)
-    monkeypatch.setattr(experiments, "_program", lambda name: str(tmp_path / "bin" / name))
+    monkeypatch.setattr(experiment_steps, "_program", lambda name: str(tmp_path / "bin" / name))
     monkeypatch.setenv("RUNS", str(tmp_path / "runs.txt"))
     return tmp_path
 

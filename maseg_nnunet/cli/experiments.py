@@ -49,6 +49,7 @@ def experiments(
     from maseg_nnunet.cli.evaluate import show
     from maseg_nnunet.errors import UsageError
     from maseg_nnunet.evaluation.cases import ProblemsError
+    from maseg_nnunet.experiment_steps import run_phases
 
     if scheduler and gpus:
         raise UsageError("--gpus is for this machine; with --scheduler every worker uses its own GPU")
@@ -67,7 +68,7 @@ def experiments(
         return
     library.check_output(setup)
     numbers = [number.strip() for number in gpus.split(",") if number.strip()]
-    for step, problem in library.run_phases(phases, gpus=numbers, scheduler=scheduler):
+    for step, problem in run_phases(phases, gpus=numbers, scheduler=scheduler):
         typer.echo(f"{step.title}: {problem or 'finished'}", err=bool(problem))
     try:
         shown = library.write_tables(experiment, setup, pictures=pictures)

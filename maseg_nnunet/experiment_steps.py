@@ -1,0 +1,136 @@
+"""The steps of an experiment, each a command that a user could type: which are done, and running those that are not."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from maseg_nnunet.errors import ModelError
+from maseg_nnunet.parallel import WorkerLostError, run_on_gpus, run_tasks
+from maseg_nnunet.paths import ENDING
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command. Sent to the workers of a cluster as it is.
+
+    `result`: the file that only a finished command leaves; None for a command that finds out by itself what is left to
+    do. `masks`: the folder that the command fills with one mask for each of `cases`; damaged ones are removed first.
+    `links`: (link, file) of the images that the command is to find in one folder, made first. `spread`: may run on
+    another machine, beside its neighbours.
+    """
+
+    title: str
+    command: tuple[str, ...]
+    log: Path
+    result: Path | None = None
+    masks: Path | None = None
+    cases: tuple[str, ...] = ()
+    links: tuple[tuple[Path, Path], ...] = ()
+    spread: bool = False
+    environment: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+
+    @property
+    def shell(self) -> str:
+        """The command as it is typed."""
+        return shlex.join(self.command)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the command's result is there."""
+        if self.masks is not None:
+            return bool(self.cases) and all((self.masks / f"{case}{ENDING}").is_file() for case in self.cases)
+        return self.result is not None and self.result.is_file()
+
+
+Phase = Callable[[], list[Step]]
+"""Steps that may run at the same time. Made when it is their turn: what is to be predicted is known after combining."""
+
+
+def run_phases(
+    todo: Iterable[Phase], *, gpus: Sequence[str] = (), scheduler: str | None = None
+) -> Iterator[tuple[Step, str]]:
+    """Run the steps that are not done; yield each with what went wrong, empty for nothing.
+
+    Steps of one phase that may be spread run over the cluster of `scheduler`, or at once on the GPUs of the numbers
+    `gpus`, else one after the other. A phase with a failure is the last one; raises ModelError after it.
+    """
+    for phase in todo:
+        steps = phase()
+        for step in steps:
+            if step.masks is not None:
+                remove_damaged(step.masks)
+        waiting = [step for step in steps if not step.is_done]
+        failed = []
+        for step, problem in _run_phase(waiting, gpus, scheduler):
+            yield step, problem
+            failed += [step.title] if problem else []
+        if failed:
+            raise ModelError(
+                f"failed: {', '.join(failed)}; the logs are named above, the same command goes on from here"
+            )
+
+
+def _run_phase(steps: Sequence[Step], gpus: Sequence[str], scheduler: str | None) -> Iterator[tuple[Step, str]]:
+    for step in steps:
+        if not step.spread:
+            yield step, run_step(step)
+    spread = [step for step in steps if step.spread]
+    if not scheduler:
+        yield from run_on_gpus(run_step, spread, gpus)
+        return
+    for step, outcome in run_tasks(run_step, spread, scheduler=scheduler):
+        yield step, str(outcome) if isinstance(outcome, WorkerLostError) else outcome
+
+
+def run_step(step: Step, gpu: str | None = None) -> str:
+    """Run a step's command, on the GPU of that number where one is given; what went wrong, empty for nothing.
+
+    Also run on Dask's workers, which find it by name.
+    """
+    for link, file in step.links:
+        _link(link, file)
+    program, *arguments = step.command
+    environment = os.environ | dict(step.environment) | ({} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu})
+    step.log.parent.mkdir(parents=True, exist_ok=True)
+    with step.log.open("ab") as log:
+        status = subprocess.run([_program(program), *arguments], env=environment, stdout=log, stderr=log, check=False)
+    # Commands that know by themselves what is left to do have no result to look for.
+    looks_done = step.is_done if step.result or step.masks else status.returncode == 0
+    return "" if looks_done else f"ended with status {status.returncode} and without its result; see {step.log}"
+
+
+def remove_damaged(folder: Path) -> None:
+    """Remove masks that a killed prediction left half-written: nnU-Net's command would take them for finished."""
+    for path in folder.glob(f"*{ENDING}"):
+        try:
+            with gzip.open(path) as file:
+                whole = bool(file.read(1))  # of a file without a byte, gzip reads none
+                while file.read(1 << 20):
+                    pass
+        except (EOFError, gzip.BadGzipFile, zlib.error):
+            whole = False
+        if not whole:
+            path.unlink()
+
+
+def _link(link: Path, file: Path) -> None:
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.unlink(missing_ok=True)
+    try:
+        link.symlink_to(file)
+    except OSError:  # a file system without links
+        shutil.copyfile(file, link)
+
+
+def _program(name: str) -> str:
+    """The command of this environment, also where its folder is not in PATH."""
+    return shutil.which(name, path=str(Path(sys.executable).parent)) or name

@@ -201,7 +201,7 @@ def _link(target: Path, links: dict[Path, Path]) -> None:
             shutil.copyfile(file, link)
 
 
-def _sources(parts: Sequence[Part], numbers: dict[tuple[str, int], int]) -> Iterable[tuple[int, Path]]:
+def _sources(parts: Sequence[Part], numbers: dict[tuple[str, int], int]) -> Iterable[tuple[int, Path, str]]:
     for part in parts:
         file = part.folder / SOURCES
         if not file.is_file():
@@ -209,7 +209,7 @@ def _sources(parts: Sequence[Part], numbers: dict[tuple[str, int], int]) -> Iter
         with file.open(newline="", encoding="utf-8", errors="surrogateescape") as handle:
             for row in csv.DictReader(handle):
                 if (number := numbers.get((part.key, int(row["source"])))) is not None:
-                    yield number, Path(row["path"])
+                    yield number, Path(row["path"]), row.get("stamp") or ""
 
 
 def _table2(parts: Sequence[Part], rows: Sequence[ManifestRow]) -> dict[str, Any]:

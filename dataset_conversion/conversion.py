@@ -22,7 +22,7 @@ from maseg_nnunet.dataset_conversion.scan import Rejected, Scanned
 from maseg_nnunet.dataset_conversion.selection import Selected, Selection, select
 
 from maseg_nnunet.errors import DatasetError, Reason, UsageError
-from maseg_nnunet.files import write_json
+from maseg_nnunet.files import stamp, write_json
 from maseg_nnunet.mammogram import Intent
 from maseg_nnunet.parallel import WorkerLostError, run_tasks
 from maseg_nnunet.paths import DATASET_JSON, REPORT
@@ -61,6 +61,8 @@ def convert_dataset(request: Request, progress: Progress = lambda stage, done, t
     settings = _described_settings(request)
     _check_folder(request, settings)
     found = list(request.dataset.layout(request.source))
+    # Before any is read: what lies there later may be another woman's.
+    sources = {number: (item.path, stamp(item.path)) for number, item in enumerate(found, start=1)}
     selection = _select(request, found, progress)
     # Without a report an overwriting run was interrupted: the journal is its own, and it goes on.
     if request.overwrite and (request.folder / REPORT).is_file():
@@ -71,8 +73,7 @@ def convert_dataset(request: Request, progress: Progress = lambda stage, done, t
             (request.folder / REPORT).unlink(missing_ok=True)
         current = _convert(request, selection, journal, progress)
     outcomes = [journal.outcomes[signature] for signature in current]
-    paths = {number: item.path for number, item in enumerate(found, start=1)}
-    report = _describe(request, settings, selection, outcomes, paths)
+    report = _describe(request, settings, selection, outcomes, sources)
     journal.keep(set(current))
     return report
 
@@ -194,7 +195,7 @@ def _describe(
     settings: dict[str, Any],
     selection: Selection,
     outcomes: list[Outcome],
-    paths: dict[int, Path],
+    sources: dict[int, tuple[Path, str]],
 ) -> dict[str, Any]:
     converted = [outcome for outcome in outcomes if isinstance(outcome, Converted)]
     rejected = selection.rejected + [outcome for outcome in outcomes if isinstance(outcome, Rejected)]
@@ -211,7 +212,7 @@ def _describe(
         "settings": settings,
     }
     report = nnunet_raw.report(request.dataset, rows, rejected, counts)
-    nnunet_raw.write_sources(request.folder, ((number, paths[number]) for number in numbers))
+    nnunet_raw.write_sources(request.folder, ((number, *sources[number]) for number in numbers))
     nnunet_raw.write_rejected(request.folder, rejected)
     nnunet_raw.prune(request.folder, rows)
     luts = {outcome.row.case: outcome.luts for outcome in converted}

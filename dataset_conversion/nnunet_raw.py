@@ -68,10 +68,12 @@ def write_voi_luts(folder: Path, rows: Iterable[ManifestRow], luts: Mapping[str,
     write_text(folder / VOI_LUTS, "{\n" + ",\n".join(lines) + "\n}\n")
 
 
-def write_sources(folder: Path, sources: Iterable[tuple[int, Path]]) -> None:
-    """sources.csv: the only file with real paths, readable by its owner alone."""
+def write_sources(folder: Path, sources: Iterable[tuple[int, Path, str]]) -> None:
+    """sources.csv: number, path and stamp (`files.stamp`) of each source; the only file with real paths, readable by
+    its owner alone.
+    """
     path = folder / SOURCES
-    text = _csv(("source", "path"), ((number, source) for number, source in sorted(sources)))
+    text = _csv(("source", "path", "stamp"), sorted(sources))
     data = text.encode("utf-8", "surrogateescape")
     if path.is_file() and path.read_bytes() == data:
         return

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from maseg_nnunet.errors import DatasetError, MasegError, OutputError, RefusedError, UsageError, reason_of
-from maseg_nnunet.files import atomic
+from maseg_nnunet.files import atomic, stamp
 from maseg_nnunet.mammogram import Side, View
 from maseg_nnunet.manifest import ManifestRow, read_manifest
 from maseg_nnunet.paths import ENDING, SOURCES
@@ -63,7 +63,7 @@ class _Case:
     view: View
     side: Side
     mask: Path
-    source: Path | None
+    source: tuple[Path, str] | None
 
 
 def export_masks(masks: Path, converted: Path, settings: Settings, workers: int = 1) -> Iterator[Exported]:
@@ -99,12 +99,15 @@ def export_masks(masks: Path, converted: Path, settings: Settings, workers: int 
         yield from pool.map(partial(_export, settings=settings, algorithm=algorithm), cases)
 
 
-def read_sources(converted: Path) -> dict[int, Path]:
-    """The real path of each source by its number. Raises DatasetError where sources.csv is missing or broken."""
+def read_sources(converted: Path) -> dict[int, tuple[Path, str]]:
+    """The real path and the stamp (`files.stamp`) of each source by its number; no stamp from older conversions.
+
+    Raises DatasetError where sources.csv is missing or broken."""
     path = converted / SOURCES
     try:
         with path.open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
-            return {int(cells["source"]): Path(cells["path"]) for cells in csv.DictReader(stream)}
+            rows = csv.DictReader(stream)
+            return {int(cells["source"]): (Path(cells["path"]), cells.get("stamp") or "") for cells in rows}
     except FileNotFoundError as error:
         raise DatasetError(
             f"{path} is missing: it tells where the sources are, which DICOM SEG and previews need"
@@ -191,10 +194,14 @@ def _write(case: _Case, mask: npt.NDArray[np.uint8], settings: Settings, algorit
 def _source(case: _Case) -> Path:
     if case.source is None:
         raise OutputError(f"{SOURCES} has no source {case.row.source}")
-    if not case.source.is_file():
-        relative = "" if case.source.is_absolute() else "; its path is relative to where convert_vendor was run"
+    path, before = case.source
+    if not path.is_file():
+        relative = "" if path.is_absolute() else "; its path is relative to where convert_vendor was run"
         raise OutputError(f"its source, number {case.row.source} of {SOURCES}, is not where it was{relative}")
-    return case.source
+    if before and stamp(path) != before:
+        # It may be another woman's, whose name the result would bear.
+        raise OutputError(f"its source, number {case.row.source} of {SOURCES}, has changed since: convert again")
+    return path
 
 
 def _reason(error: MasegError | OSError) -> str:

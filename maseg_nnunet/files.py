@@ -1,8 +1,12 @@
-"""Writing files so that none is ever seen half-written. Not for reading, not for deciding names."""
+"""Writing files so that none is ever seen half-written, and telling whether a file is still the one it was.
+
+Not for reading, not for deciding names.
+"""
 
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import os
 import struct
@@ -63,6 +67,18 @@ def write_text(path: Path, text: str) -> bool:
 def write_json(path: Path, value: Any) -> bool:
     """As `write_bytes`: two-space indented JSON, keys in the order given, no NaN."""
     return write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def stamp(path: Path) -> str:
+    """16 hexadecimal digits of a file's size and time of change: others where another file lies at `path` since.
+
+    "" where it can't be asked.
+    """
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return ""
+    return hashlib.blake2b(f"{status.st_size} {status.st_mtime_ns}".encode(), digest_size=8).hexdigest()
 
 
 def gzipped(data: bytes, level: int = 2) -> bytes:

@@ -43,13 +43,14 @@ class Status(str, Enum):
 
 @dataclass(frozen=True)
 class Outcome:
-    """One file. `detail`: why not, or ""; `outputs`: names relative to the output folder; `statistics`: the cells of
-    its row; `seconds`: by stage.
+    """One file. `stamp`: see `files.stamp`; `detail`: why not, or ""; `outputs`: names relative to the output folder;
+    `statistics`: the cells of its row; `seconds`: by stage.
     """
 
     file: str
     status: Status
     detail: str = ""
+    stamp: str = ""
     outputs: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
     statistics: tuple[str, ...] = ()
@@ -74,10 +75,7 @@ class Journal:
         if self._resume:
             self._check_settings()
             kinds = [("name", np.int64), ("done", np.bool_), ("measured", np.bool_)]
-            found = np.fromiter(
-                ((hash(e["file"]), e["status"] == Status.DONE.value, bool(e["statistics"])) for e in self.entries()),
-                dtype=kinds,
-            )
+            found = np.fromiter(map(_found, self.entries()), dtype=kinds)
             self._done, self._measured = (np.sort(found["name"][found[kind]]) for kind in ("done", "measured"))
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -99,16 +97,14 @@ class Journal:
         """Append `outcome`; it is with the operating system before this returns."""
         self._write(json.dumps(asdict(outcome), ensure_ascii=False) + "\n")
 
-    @property
-    def is_resumed(self) -> bool:
-        """Whether there was a journal to go on with."""
-        return self._resume
-
-    def is_done(self, file: str, *, measured: bool) -> bool:
-        """Whether the journal, when it was opened, had `file` as done; `measured`: with its statistics."""
+    def is_done(self, file: str, stamp: str, *, measured: bool) -> bool:
+        """Whether the journal, when it was opened, had `file`, of this `stamp`, as done; `measured`: with its
+        statistics.
+        """
         names = self._measured if measured else self._done
-        found = np.searchsorted(names, hash(file))
-        return bool(found < len(names) and names[found] == hash(file))
+        key = _key(file, stamp)
+        found = np.searchsorted(names, key)
+        return bool(found < len(names) and names[found] == key)
 
     def entries(self) -> Iterator[dict[str, Any]]:
         """The outcomes as dictionaries, the last of each file alone, in the order of the journal."""
@@ -159,6 +155,16 @@ class Journal:
             with suppress(OSError):  # of what was said before
                 self._stream.close()
             self._stream = None
+
+
+def _key(file: str, stamp: str) -> int:
+    return hash((file, stamp))
+
+
+def _found(entry: Mapping[str, Any]) -> tuple[int, bool, bool]:
+    """The key, whether it is done, whether it is measured."""
+    key = _key(entry["file"], entry.get("stamp", ""))
+    return key, entry["status"] == Status.DONE.value, bool(entry["statistics"])
 
 
 def write_statistics(journal: Journal, columns: tuple[str, ...]) -> Path:

@@ -36,7 +36,7 @@ from pydicom.uid import (
 from pynetdicom import AE, build_context, evt
 from pynetdicom.sop_class import Verification
 
-from maseg_nnunet.errors import MasegError, UsageError, place_of, reason_of
+from maseg_nnunet.errors import MasegError, Reason, RefusedError, UsageError, place_of, reason_of
 from maseg_nnunet.readers.quiet import silence_pydicom
 from maseg_nnunet.spool import Spool, SpoolFullError
 
@@ -67,6 +67,12 @@ OUT_OF_RESOURCES: Final = 0xA700  # PS3.4 table B.2-1
 FIRST_DELAY: Final = 2.0
 LONGEST_DELAY: Final = 300.0
 """Seconds between two attempts to send; doubled from the first to the longest."""
+
+MOST_ASSOCIATIONS: Final = 4
+"""Senders at a time: an object on its way is in memory, twice while it is stored."""
+
+NEVER: Final = frozenset({Reason.WRONG_MODALITY, Reason.MULTI_FRAME, Reason.TOO_LARGE})
+"""Why an object is not kept: it is none that this server will ever segment, and its sender has it."""
 
 _LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 
@@ -178,6 +184,7 @@ class Server:
         entity.require_called_aet = True
         entity.require_calling_aet = [caller.ae_title for caller in settings.callers]
         entity.maximum_pdu_size = 0
+        entity.maximum_associations = MOST_ASSOCIATIONS
         entity.add_supported_context(Verification)
         for sop_class in ACCEPTED:
             entity.add_supported_context(sop_class, AllTransferSyntaxes)
@@ -248,7 +255,8 @@ class Server:
             self._segment(source, target)
             self._spool.finish(name)
         except MasegError as error:
-            self._fail("working", name, str(error))
+            keep = not (isinstance(error, RefusedError) and error.reason in NEVER)
+            self._fail("working", name, str(error), keep=keep)
         except Exception as error:
             logger.debug("%s: %s", name, place_of(error))
             self._fail("working", name, reason_of(error))
@@ -289,9 +297,9 @@ class Server:
             logger.error("%s left in the spool: %s", name, reason_of(error))
             logger.debug("%s: %s", name, place_of(error))
 
-    def _fail(self, folder: str, name: str, reason: str) -> None:
+    def _fail(self, folder: str, name: str, reason: str, *, keep: bool = True) -> None:
         logger.error("%s failed: %s", name, reason)
-        self._spool.fail(folder, name, reason)
+        self._spool.fail(folder, name, reason, keep=keep)
 
 
 def send(path: Path, node: Node, ae_title: str) -> tuple[Sending, str]:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import lru_cache
 from importlib.metadata import version
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,7 +27,8 @@ import torch
 from maseg_nnunet.batching import Batcher
 from maseg_nnunet.command import usable_cores
 from maseg_nnunet.crew import Crew
-from maseg_nnunet.errors import UsageError
+from maseg_nnunet.errors import ModelError, UsageError
+from maseg_nnunet.files import stamp
 from maseg_nnunet.inference import Image, Prepared, Segmenter
 from maseg_nnunet.inputs import Source, find_sources
 from maseg_nnunet.outcomes import Journal, Outcome, Status, write_report, write_statistics
@@ -80,7 +81,7 @@ def predict(
 
     `workers`: threads of this process, by default as many as it has cores, at most MOST_WORKERS; `scheduler`: the
     address of a Dask cluster that does it instead. `resume` skips files whose results are all there
-    and which the journal, where there is one, has as done. `report` is a
+    and which the journal has as done, unless another file lies there since. `report` is a
     file, relative to the output folder. `progress` gets each outcome as it comes.
 
     The journal, the table and the report are written also where the run is interrupted or breaks off; the exception is
@@ -92,6 +93,11 @@ def predict(
     summary = Summary()
     is_complete = False
     sources = find_sources(inputs, settings.output)
+    # Before the journal is begun anew: a mistyped input must not cost an earlier run's.
+    first = next(sources, None)
+    if first is None:
+        raise UsageError(f"there is no file in {', '.join(map(str, inputs))}")
+    sources = chain([first], sources)
     with Journal(settings.output, described, resume=resume) as journal:
 
         def sink(outcome: Outcome) -> None:
@@ -103,14 +109,12 @@ def predict(
         def is_finished(source: Source) -> bool:
             if not resume or source.problem or not all(map(_is_written, settings.results(source))):
                 return False
-            # Without a journal the results alone tell; with one they may be of a run before it, of other settings.
-            if journal.is_resumed or settings.statistics:
-                return journal.is_done(source.name, measured=settings.statistics)
-            return True
+            # The results alone may be of other settings, or of another woman's file of that name.
+            return journal.is_done(source.name, stamp(source.path), measured=settings.statistics)
 
         try:
             if scheduler:
-                predict_on_cluster(sources, settings, scheduler, sink, is_finished)
+                predict_on_cluster(sources, settings, segmenter.model.digest, scheduler, sink, is_finished)
             else:
                 predict_here(sources, settings, segmenter, sink, is_finished, workers)
             is_complete = True
@@ -121,8 +125,6 @@ def predict(
             if report is not None:
                 head = _head(started, summary, segmenter, described, settings)
                 write_report(settings.output / report, journal, {"complete": is_complete, **head})
-    if not summary.counts:
-        raise UsageError(f"there is no file in {', '.join(map(str, inputs))}")
     return summary
 
 
@@ -163,16 +165,20 @@ def predict_here(
 
 @dataclass(frozen=True)
 class Batch:
-    """A task of a cluster."""
+    """A task of a cluster. `digest`: the model's, which the file on the worker must have as well."""
 
     settings: Settings
+    digest: str
     sources: tuple[Source, ...]
 
 
 def predict_on_cluster(
-    sources: Iterator[Source], settings: Settings, scheduler: str, sink: Sink, is_finished: Finished
+    sources: Iterator[Source], settings: Settings, digest: str, scheduler: str, sink: Sink, is_finished: Finished
 ) -> None:
-    """Segment `sources` on the Dask cluster whose scheduler has that address; `sink` gets every outcome."""
+    """Segment `sources` on the Dask cluster whose scheduler has that address; `sink` gets every outcome.
+
+    `digest`: the model's. Raises ModelError where a worker finds another model at that path.
+    """
 
     def remaining() -> Iterator[Source]:
         for source in sources:
@@ -182,8 +188,17 @@ def predict_on_cluster(
                 yield source
 
     left = remaining()
-    batches = iter(lambda: Batch(settings, tuple(islice(left, BATCH))), Batch(settings, ()))
+    batches = iter(lambda: Batch(settings, digest, tuple(islice(left, BATCH))), Batch(settings, digest, ()))
+    lost: list[Source] = []
     for batch, outcomes in run_tasks(predict_batch, batches, scheduler=scheduler):
+        if isinstance(outcomes, WorkerLostError):
+            lost.extend(batch.sources)
+            continue
+        for outcome in outcomes:
+            sink(outcome)
+    # One of a batch may have killed the worker: alone, each tells whether it was that one.
+    alone = (Batch(settings, digest, (source,)) for source in lost)
+    for batch, outcomes in run_tasks(predict_batch, alone, scheduler=scheduler) if lost else ():
         if isinstance(outcomes, WorkerLostError):
             outcomes = [Outcome(source.name, Status.FAILED, str(outcomes)) for source in batch.sources]
         for outcome in outcomes:
@@ -193,7 +208,7 @@ def predict_on_cluster(
 def predict_batch(batch: Batch) -> list[Outcome]:
     """Segment the files of one task, in the thread that the cluster gives it. Doing it twice does no harm."""
     settings = batch.settings
-    segmenter = _segmenter(settings.model, settings.device, settings.tta, settings.keep_largest)
+    segmenter = _segmenter(settings.model, batch.digest, settings.device, settings.tta, settings.keep_largest)
     # The cluster runs as many tasks at once as it is told to: each has one core.
     torch.set_num_threads(1)
     return [
@@ -203,8 +218,12 @@ def predict_batch(batch: Batch) -> list[Outcome]:
 
 
 @lru_cache(maxsize=1)
-def _segmenter(model: Path, device: str, tta: bool, keep_largest: bool) -> Segmenter:
-    return Segmenter(model, device, tta=tta, keep_largest=keep_largest)
+def _segmenter(model: Path, digest: str, device: str, tta: bool, keep_largest: bool) -> Segmenter:
+    # The digest is a key of the cache: workers outlive a run, and the model may be trained on meanwhile.
+    segmenter = Segmenter(model, device, tta=tta, keep_largest=keep_largest)
+    if segmenter.model.digest != digest:
+        raise ModelError(f"the model {model.name} of a worker is another than that of this machine")
+    return segmenter
 
 
 def _is_written(path: Path) -> bool:

@@ -5,7 +5,8 @@
     received/   acknowledged to the sender, waiting for the network
     working/    being segmented; what is found here at a start was being segmented when the last run died
     ready/      the results, waiting to be sent
-    failed/     what could not be segmented or sent, each beside a text file with the reason
+    failed/     what could not be segmented or sent, each beside a text file with the reason; the reason alone of
+                what will never be segmented, of which a sender may have more than the disk holds
 
 A file is in one of them at a time, moved by renaming. Names are made here from the time and chance, never from a
 header, so that they may be logged. Not for deciding what is done with a file (`pacs.py`).
@@ -134,11 +135,17 @@ class Spool:
         """The result has been sent: let go of it."""
         self.result(name).unlink()
 
-    def fail(self, folder: str, name: str, reason: str) -> None:
-        """Move a file of `folder` (working or ready) to failed, with the reason beside it."""
+    def fail(self, folder: str, name: str, reason: str, *, keep: bool = True) -> None:
+        """Move a file of `folder` (working or ready) to failed, with the reason beside it; the reason alone unless
+        `keep`.
+        """
         kept = self.folder / "failed" / name.replace(_AGAIN, "")
+        file = self.folder / folder / name
         with suppress(FileNotFoundError):  # somebody took it away: the reason is worth keeping all the same
-            (self.folder / folder / name).replace(kept)
+            if keep:
+                file.replace(kept)
+            else:
+                file.unlink()
         (self.folder / "working" / f"{_TEMPORARY}{name}").unlink(missing_ok=True)
         try:
             kept.with_suffix(".txt").write_text(reason + "\n", encoding="utf-8")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from maseg_nnunet import files
 from maseg_nnunet.errors import MasegError, Reason, RefusedError, place_of, reason_of
 from maseg_nnunet.inference import Image, Prepared, Segmenter
 from maseg_nnunet.inputs import Source
@@ -60,9 +61,11 @@ Logits = Callable[[Prepared], Image]
 def segment_file(source: Source, settings: Settings, segmenter: Segmenter, logits: Logits) -> Outcome:
     """Take one file from reading to writing. Never raises for what is wrong with a file or its results."""
     clock = _Clock()
+    # Before it is read: what comes into its place meanwhile is another file.
+    stamp = files.stamp(source.path)
     try:
         if source.problem:
-            return Outcome(source.name, Status.REFUSED, source.problem)
+            return Outcome(source.name, Status.REFUSED, source.problem, stamp)
         mammogram = read_mammogram(
             source.path,
             spacing_mm=settings.spacing_mm,
@@ -86,6 +89,7 @@ def segment_file(source: Source, settings: Settings, segmenter: Segmenter, logit
             source.name,
             Status.FAILED if problems else Status.DONE,
             "; ".join(problems),
+            stamp,
             outputs=tuple(path.relative_to(settings.output).as_posix() for path in written),
             flags=tuple(flag.value for flag in flags),
             statistics=tuple(cells),
@@ -93,10 +97,11 @@ def segment_file(source: Source, settings: Settings, segmenter: Segmenter, logit
         )
     except RefusedError as error:
         is_stray = error.reason is Reason.NOT_DICOM and not source.listed and not source.is_named_image
-        return Outcome(source.name, Status.IGNORED if is_stray else Status.REFUSED, str(error), seconds=clock.seconds)
+        status = Status.IGNORED if is_stray else Status.REFUSED
+        return Outcome(source.name, status, str(error), stamp, seconds=clock.seconds)
     except Exception as error:  # one file must not end the run
         logger.debug("%s: %s", source.name, place_of(error))
-        return Outcome(source.name, Status.FAILED, reason_of(error), seconds=clock.seconds)
+        return Outcome(source.name, Status.FAILED, reason_of(error), stamp, seconds=clock.seconds)
 
 
 def _write(

@@ -250,6 +250,28 @@ def test_a_source_that_is_gone_costs_only_what_needs_it(converted: Converted, ma
     assert (converted.output / f"{good}_seg.dcm").is_file()
 
 
+def test_another_file_in_a_sources_place_gets_no_mask_of_hers(
+    exam: list[Path], tmp_path: Path, maseg: Run, convert_vendor: Run
+) -> None:
+    exams, folder, masks = tmp_path / "exams", tmp_path / "converted", tmp_path / "masks"
+    exams.mkdir()
+    for image in exam:
+        shutil.copy(image, exams)
+    answer = convert_vendor("--name", "fuji", "--input", exams, "--output", folder)
+    assert answer.status == 0, answer.err
+    masks.mkdir()
+    for image in folder.glob("*_0000.nii.gz"):
+        shape = sitk.ReadImage(str(image)).GetSize()[::-1]
+        write_nifti(masks / image.name.replace("_0000", ""), np.ones(shape, np.uint8), TARGET)
+    # The import folder is filled again: the same names and sizes, other women.
+    first, second = (exams / image.name for image in exam)
+    first.rename(tmp_path / "aside")
+    shutil.copyfile(second, first)
+    answer = maseg("export", masks, "-c", folder, "-o", tmp_path / "out", "--format", "nifti,dicom-seg", "--preview")
+    assert answer.status == 1 and answer.err.count("has changed since") == 2, answer.err
+    assert len(list((tmp_path / "out").glob("*_seg.dcm"))) == len(list((tmp_path / "out").glob("*_preview.png"))) == 1
+
+
 def test_folders_that_are_none(converted: Converted, maseg: Run, tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()

@@ -270,14 +270,15 @@ def test_what_the_destination_refuses_is_kept_with_a_reason(
 
 
 @pytest.mark.parametrize(
-    ("error", "reason"),
+    ("error", "reason", "kept"),
     [
-        (RefusedError(Reason.MULTI_FRAME, "40 frames"), "multi-frame: 40 frames"),
-        (ValueError("Quitte^Mirabelle is no number"), "internal error: ValueError"),
+        (RefusedError(Reason.MULTI_FRAME, "40 frames"), "multi-frame: 40 frames", 0),
+        (RefusedError(Reason.NO_SPACING, "none"), "no spacing: none", 1),
+        (ValueError("Quitte^Mirabelle is no number"), "internal error: ValueError", 1),
     ],
 )
-def test_a_bad_file_is_kept_with_a_reason_and_the_next_one_is_segmented(
-    tmp_path: Path, exam: list[Path], error: Exception, reason: str, caplog: pytest.LogCaptureFixture
+def test_a_bad_file_leaves_a_reason_and_the_next_one_is_segmented(
+    tmp_path: Path, exam: list[Path], error: Exception, reason: str, kept: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     def first_fails(source: Path, target: Path, calls: list[int] = []) -> None:  # noqa: B006
         calls.append(1)
@@ -291,7 +292,7 @@ def test_a_bad_file_is_kept_with_a_reason_and_the_next_one_is_segmented(
         _eventually(lambda: len(archive.received) == 1 and spool.waiting() == 0, "the second one arrives")
         (text,) = (spool.folder / "failed").glob("*.txt")
         assert text.read_text().strip() == reason
-        assert len(list((spool.folder / "failed").glob("*.dcm"))) == 1
+        assert len(list((spool.folder / "failed").glob("*.dcm"))) == kept
     assert "Quitte" not in caplog.text
 
 

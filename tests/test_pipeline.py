@@ -19,10 +19,13 @@ from pydicom import dcmread
 from pydicom.encaps import encapsulate
 from pydicom.uid import MPEG2MPML, BreastTomosynthesisImageStorage
 
+from maseg_nnunet import pipeline
 from maseg_nnunet.errors import ModelError, OutputError, UsageError
 from maseg_nnunet.inference import Segmenter
+from maseg_nnunet.inputs import Source
 from maseg_nnunet.outcomes import JOURNAL, Outcome, Status
-from maseg_nnunet.pipeline import Summary, predict
+from maseg_nnunet.parallel import WorkerLostError
+from maseg_nnunet.pipeline import Batch, Summary, predict, predict_batch
 from maseg_nnunet.readers.masks import read_mask
 from maseg_nnunet.steps import Settings
 from maseg_nnunet.writers.results import Format
@@ -337,7 +340,27 @@ def test_resume_goes_by_the_results(settings: Settings, exams: Path) -> None:
     more = Settings(settings.model, settings.output, (Format.NIFTI, Format.PNG), device="cpu", keep_largest=False)
     assert predict([exams], more, resume=True).counts == {Status.DONE: 6}
     (settings.output / JOURNAL).unlink()
-    assert predict([exams], more, resume=True).counts == {Status.EARLIER: 6}
+    assert predict([exams], more, resume=True).counts == {Status.DONE: 6}, "nothing tells whose they are"
+
+
+def test_resume_never_takes_another_womans_result_for_done(settings: Settings, exams: Path, tmp_path: Path) -> None:
+    predict([exams], settings)
+    before = (settings.output / "woman0" / "image0.nii.gz").read_bytes()
+    # The next day's folder, with files of the same names and sizes; one was there the day before.
+    write_dicom(exams / "woman0" / "image0.dcm", np.roll(gradient(), 77, axis=0))
+    assert predict([exams], settings, resume=True).counts == {Status.EARLIER: 5, Status.DONE: 1}
+    assert (settings.output / "woman0" / "image0.nii.gz").read_bytes() != before
+    assert predict([exams], settings, resume=True).counts == {Status.EARLIER: 6}
+
+
+def test_an_input_without_files_costs_no_earlier_journal(settings: Settings, exams: Path, tmp_path: Path) -> None:
+    settings = replace(settings, statistics=True)
+    predict([exams], settings)
+    (tmp_path / "empty").mkdir()
+    for resume in (False, True):
+        with pytest.raises(UsageError, match="no file"):
+            predict([tmp_path / "empty"], settings, resume=resume)
+    assert len(table(settings)) == len(journal(settings)) == 6
 
 
 def test_resume_never_takes_another_models_masks_for_done(settings: Settings, exams: Path) -> None:
@@ -447,6 +470,28 @@ def test_a_cluster_gives_the_same_bytes_and_loses_nothing(settings: Settings, ex
     for path in here.output.rglob("*.nii.gz"):
         assert (there.output / path.relative_to(here.output)).read_bytes() == path.read_bytes()
     assert sorted(map(str, table(there))) == sorted(map(str, table(here)))
+
+
+def test_of_a_batch_that_kills_its_worker_only_the_killer_fails(
+    settings: Settings, exams: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def tasks(function: Any, batches: Iterator[Batch], *, scheduler: str) -> Iterator[tuple[Batch, Any]]:
+        for batch in batches:
+            dies = any(source.name.endswith("image3.dcm") for source in batch.sources)
+            yield batch, WorkerLostError("the worker died") if dies else function(batch)
+
+    monkeypatch.setattr(pipeline, "run_tasks", tasks)
+    assert predict([exams], settings, scheduler="a cluster").counts == {Status.DONE: 5, Status.FAILED: 1}
+    assert outcomes(settings)["woman1/image3.dcm"] == ("failed", "the worker died")
+
+
+def test_a_worker_with_another_model_is_told(settings: Settings, exams: Path) -> None:
+    source = Source(exams / "woman0" / "image0.dcm", "image0.dcm", "image0")
+    digest = Segmenter(settings.model, "cpu").model.digest
+    (outcome,) = predict_batch(Batch(settings, digest, (source,)))
+    assert outcome.status is Status.DONE
+    with pytest.raises(ModelError, match="another"):
+        predict_batch(Batch(settings, "0" * 64, (source,)))
 
 
 def test_a_summary_counts_what_is_bad() -> None:

@@ -128,6 +128,15 @@ def test_failed_files_keep_a_reason_and_do_not_count(tmp_path: Path) -> None:
         assert spool.waiting() == 0
 
 
+def test_of_what_is_not_kept_the_reason_is(tmp_path: Path) -> None:
+    with Spool(tmp_path / "spool") as spool:
+        name = spool.store(b"x")
+        spool.begin(name)
+        spool.fail("working", name, "multi-frame", keep=False)
+        assert [path.read_text() for path in (spool.folder / "failed").iterdir()] == ["multi-frame\n"]
+        assert spool.waiting() == 0
+
+
 def test_one_process_at_a_time(tmp_path: Path) -> None:
     with Spool(tmp_path / "spool"), pytest.raises(OutputError, match="another"):
         Spool(tmp_path / "spool").__enter__()

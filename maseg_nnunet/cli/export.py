@@ -33,6 +33,7 @@ def export(
     Example: maseg export masks -c fuji_exams -o out --format nifti,dicom-seg --preview --statistics
     """
     from maseg_nnunet.command import usable_cores
+    from maseg_nnunet.errors import as_text
     from maseg_nnunet.writers.results import parse_formats
 
     formats = parse_formats(format_)
@@ -47,6 +48,6 @@ def export(
     if statistics:
         write_statistics(output / STATISTICS, outcomes)
     bad = sum(bool(outcome.problem) for outcome in outcomes)
-    typer.echo(f"{len(outcomes) - bad} of {len(outcomes)} cases exported to {output}")
+    typer.echo(f"{len(outcomes) - bad} of {len(outcomes)} cases exported to {as_text(str(output))}")
     if bad:
         raise typer.Exit(1)

@@ -127,4 +127,4 @@ class _Progress:
 
 def _tell(summary: Summary, output: Path) -> None:
     counts = ", ".join(f"{count} {status.value}" for status, count in summary.counts.most_common())
-    typer.echo(f"{counts} in {summary.wall:.1f} s; results in {output}")
+    typer.echo(f"{counts} in {summary.wall:.1f} s; results in {as_text(str(output))}")

@@ -6,12 +6,13 @@ a RefusedError whose text quotes no header; pydicom's own errors do, so they are
 
 from __future__ import annotations
 
+import io
 import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 import pydicom
 from pydicom import uid
@@ -40,6 +41,28 @@ _CHUNK: Final = 1 << 20
 _BYTES_PER_MEGAPIXEL: Final = 4e6
 _HEADER_BYTES: Final = 1 << 26
 """What a file may hold beside its pixels: private elements of some makers are large."""
+
+
+class _Stream(io.BufferedReader):
+    """A file of which pydicom reads no more than `budget` bytes: it keeps every element before the pixels in memory.
+
+    `deflated`: whether the rest may be read in one go, which pydicom does to inflate it, without a limit.
+    """
+
+    budget: float = float("inf")
+    deflated: bool = False
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """As any file's. Raises RefusedError beyond what is allowed."""
+        if size is None or size < 0:
+            if not self.deflated:
+                raise RefusedError(Reason.UNREADABLE, "it is deflated, and does not say so at its beginning")
+            return super().read(size)
+        found = super().read(int(min(size, self.budget + 1)))
+        self.budget -= len(found)
+        if self.budget < 0:
+            raise RefusedError(Reason.TOO_LARGE, "there is more before its pixels than any image needs")
+        return found
 
 
 def is_dicom(start: bytes) -> bool:
@@ -120,18 +143,23 @@ def _load(path: Path, max_bytes: float, *, pixels: bool) -> tuple[FileDataset, i
     silence_pydicom()
     with _opened(path) as file:
         start = file.read(_START)
+        if not start:
+            raise RefusedError(Reason.TRUNCATED, "the file is empty")
         if not is_dicom(start):
             raise RefusedError(Reason.NOT_DICOM, "it has neither a DICOM preamble nor a data set's first element")
-        deflated = _DEFLATED in start
-        if deflated:
+        file.deflated = _DEFLATED in start
+        if file.deflated:
             _check_deflated(file, start, max_bytes)
         if pixels:
             _check_size(file, max_bytes)
         file.seek(0)
+        file.budget = max_bytes
         dataset = pydicom.dcmread(file, force=True, stop_before_pixels=not pixels)
-        end = 0 if deflated else file.tell()
+        end = 0 if file.deflated else file.tell()
         size = os.fstat(file.fileno()).st_size
     if not dataset:
+        if start[_PREAMBLE : _PREAMBLE + 4] == _MAGIC:
+            raise RefusedError(Reason.TRUNCATED, "the file ends before its data set")
         raise RefusedError(Reason.NOT_DICOM, "no DICOM element could be read")
     return dataset, end if end < size else None
 
@@ -149,10 +177,10 @@ def _read_on(dataset: FileDataset, path: Path, max_bytes: float, offset: int) ->
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
+def _opened(path: Path) -> Iterator[_Stream]:
     """The file, open; whatever goes wrong while it is read is a refusal."""
     try:
-        with path.open("rb") as file:
+        with _Stream(path.open("rb", buffering=0)) as file:
             yield file
     except RefusedError:
         raise
@@ -162,12 +190,12 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         raise RefusedError(Reason.UNREADABLE, "the DICOM data set can't be parsed: the file is damaged") from None
 
 
-def _check_size(file: BinaryIO, max_bytes: float) -> None:
+def _check_size(file: _Stream, max_bytes: float) -> None:
     if os.fstat(file.fileno()).st_size > max_bytes:
         raise RefusedError(Reason.TOO_LARGE, f"the file has more than {max_bytes / 1e6:.0f} MB")
 
 
-def _check_deflated(file: BinaryIO, start: bytes, max_bytes: float) -> None:
+def _check_deflated(file: _Stream, start: bytes, max_bytes: float) -> None:
     """Inflate a deflated file once without keeping it, for pydicom inflates without a limit."""
     base = _PREAMBLE + 4 if start[_PREAMBLE : _PREAMBLE + 4] == _MAGIC else 0
     if start[base : base + 8] != _GROUP_LENGTH:

@@ -42,6 +42,9 @@ _MODIFIER_CODES: Final = {
 }
 _VIEW_WORDS: Final = {view.value: view for view in View if view.value}
 _SIDE_WORDS: Final = {"L": Side.LEFT, "LEFT": Side.LEFT, "R": Side.RIGHT, "RIGHT": Side.RIGHT}
+_EVERYDAY: Final = frozenset({View.ML, View.LM, View.FB})
+"""Views whose abbreviations stand for other things as well: machine learning, somebody's initials."""
+
 _FOLDERS: Final = 3
 """How many folders above a file may speak for it."""
 
@@ -77,9 +80,14 @@ def read_side(dataset: Dataset) -> Side:
 
 
 def view_from_path(path: Path) -> View:
-    """The view that the file's stem names, else the nearest folder that names one; UNKNOWN where two are named."""
-    for words in _words(path):
+    """The view that the file's stem names, else the nearest folder that names one; UNKNOWN where two are named.
+
+    ML, LM and FB count in a folder's name only where a side stands with them.
+    """
+    for above, words in enumerate(_words(path)):
         views = {view for word in words if (view := _split(word)[1]) is not View.UNKNOWN}
+        if above and not any(_split(word)[0] is not Side.UNKNOWN for word in words):
+            views -= _EVERYDAY
         if views:
             return views.pop() if len(views) == 1 else View.UNKNOWN
     return View.UNKNOWN

@@ -171,7 +171,6 @@ def test_a_synthetic_image_keeps_everything_in_functional_groups(tmp_path: Path)
 @pytest.mark.parametrize(
     "content",
     [
-        b"",
         b"\x08",
         b"hello, this is a text that goes on and on" * 10,
         b"%PDF-1.7" + b"\0" * 500,
@@ -186,10 +185,22 @@ def test_what_is_not_dicom(tmp_path: Path, content: bytes) -> None:
     assert refusal(path) is Reason.NOT_DICOM
 
 
-def test_a_preamble_alone_is_not_dicom(tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", [b"", b"\0" * 128 + b"DICM"])
+def test_what_a_full_disk_left_of_a_file_is_no_stray_one(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "image.dcm"
-    path.write_bytes(b"\0" * 128 + b"DICM")
-    assert refusal(path) is Reason.NOT_DICOM
+    path.write_bytes(content)
+    assert refusal(path) is Reason.TRUNCATED
+
+
+def test_a_header_without_end_is_refused_before_it_is_in_memory(tmp_path: Path) -> None:
+    path = write(tmp_path / "image")
+    dataset = pydicom.dcmread(path)
+    dataset.private_block(0x0009, "MAKER", create=True).add_new(0x01, "OB", bytes(75_000_000))
+    dataset.save_as(path)
+    with pytest.raises(RefusedError) as caught:
+        read_header(path, max_megapixels=1)
+    assert caught.value.reason is Reason.TOO_LARGE
+    assert read_header(path, max_megapixels=3).rows == 48
 
 
 def test_a_dicomdir_is_no_image(tmp_path: Path) -> None:

@@ -293,6 +293,10 @@ def test_a_file_that_inflates_without_end_is_refused_before_it_does(tmp_path: Pa
     # pydicom ignores the length of the file meta information: a false one must not hide the transfer syntax.
     path.write_bytes(data[:140] + struct.pack("<L", 4) + data[144:begin] + bomb)
     assert refusal(path, max_megapixels=1).reason is Reason.UNREADABLE
+    # Nor must an element before it that is longer than what is looked at.
+    long = b"\x02\x00\x02\x01OB\0\0" + struct.pack("<L", 8192) + bytes(8192)
+    path.write_bytes(data[:144] + long + data[144:begin] + bomb)
+    assert refusal(path, max_megapixels=1).reason is Reason.UNREADABLE
 
 
 @pytest.mark.parametrize("keep", [0.3, 0.6, 0.9])

@@ -107,6 +107,10 @@ def test_side(tmp_path: Path, attributes: dict[str, Any], side: Side) -> None:
         ("mlolleft.dcm", View.UNKNOWN, Side.UNKNOWN),
         ("lxccl.dcm", View.XCCL, Side.LEFT),
         ("ml_left.png", View.ML, Side.LEFT),
+        ("ml.png", View.ML, Side.UNKNOWN),
+        ("ml/in/mdb001.png", View.UNKNOWN, Side.UNKNOWN),  # machine learning
+        ("MLO/ml/1.dcm", View.MLO, Side.UNKNOWN),
+        ("left_ml/1.dcm", View.ML, Side.LEFT),
     ],
 )
 def test_words_of_the_path(path: str, view: View, side: Side) -> None:

@@ -4,8 +4,8 @@
 
 The images are the converted ones (imagesTs of each data set in nnUNet_raw); the network, the way back to the grid and
 the cleaning are `maseg predict`'s. Each data set gets its masks and the report of `maseg evaluate`; what is printed is
-read from that report's cases.csv. Cases of quality `uncertain` stand in a row of their own, `exclude` counts for the
-breast alone. `--change` scores the same women made harder; give each change an output folder of its own.
+read from that report's cases.csv. Cases of quality `uncertain` stand in a row of their own, `exclude` in none.
+`--change` scores the same women made harder; give each change an output folder of its own.
 """
 
 from __future__ import annotations

@@ -5,11 +5,10 @@
     python benchmarks/cross_validation.py -d 500 -o cross_validation
 
 Trains on each fold that holds a share of the women back, and on fold 0, unless that is done already; killed and started
-again it goes on. Each woman is segmented, as `maseg predict` does it, by the model that has not seen her: those held
-back by their fold's, the test women by fold 0's. With `--fold 3 --fold 4 --fold 5` the women held back alone: what
-becomes of the test women by the packaged model, which is fold 0's of a longer training, `accuracy.py` tells.
-`found`: the muscles of which anything was found. How large drawn muscles are was chosen with all of these images in
-view (`maseg_nnunet/cc_muscle.py`).
+again it goes on; as to scores that are there, see `sources_left_out.py`. Each woman is segmented, as `maseg predict`
+does it, by the model that has not seen her: those held back by their fold's, the test women by fold 0's. With `--fold`
+the women of that fold alone. `found`: the muscles of which anything was found. How large drawn muscles are was chosen
+with all of these images in view (`maseg_nnunet/cc_muscle.py`).
 """
 
 from __future__ import annotations
@@ -20,9 +19,9 @@ from pathlib import Path
 import pandas as pd
 from accuracy import JUDGED
 from conditions import as_it_is
-from sources_left_out import segment, segmenter_of, train_once, training_options
+from sources_left_out import preprocessed, segment, segmenter_of, train_once, trained_folder, training_options
 
-from maseg_nnunet.folds import HELD_BACK
+from maseg_nnunet.folds import HELD_BACK, check_cases
 from maseg_nnunet.manifest import ManifestRow, read_manifest
 from maseg_nnunet.paths import FOLDS, RAW, SPLITS, dataset_folder, nnunet_folder
 
@@ -45,10 +44,12 @@ def main() -> None:
         for fold in options.fold or unseen:
             rows = unseen[fold]
             file = options.output / f"{trainer}_fold_{fold}.csv"
+            trained = trained_folder(folder, options.plans, trainer)
+            check_cases(trained / f"fold_{fold}", preprocessed(folder), fold)
             if not file.is_file():
-                trained = train_once(folder, fold, options.plans, trainer, options.device)
+                train_once(folder, fold, options.plans, trainer, options.device)
                 segmenter = segmenter_of(trained, fold, options.device)
-                found = [{"view": row.view, **segment(segmenter, folder.parent, row, as_it_is)} for row in rows]
+                found = [{"view": row.view, **segment(segmenter, folder, row, as_it_is)} for row in rows]
                 file.parent.mkdir(parents=True, exist_ok=True)
                 pd.DataFrame(found, index=[row.case for row in rows]).to_csv(file, index_label="case")
             scores.append(pd.read_csv(file))

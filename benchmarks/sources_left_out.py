@@ -3,8 +3,9 @@
     python benchmarks/sources_left_out.py -d 500 -o left_out
 
 Trains on the folds of the combined data set that leave one source out, by each of the trainers, unless that is done
-already; killed and started again it goes on. Every woman of the source left out is segmented, as `maseg predict` does
-it. `raw-like` and `labels, tape` are its test women again, made to look raw, and with things pasted beside the breast.
+already; killed and started again it goes on. Scores that are there are not made again: a changed data set or another
+version wants another -o and another nnUNet_results. Every woman of the source left out is segmented, as `maseg predict`
+does it. `raw-like` and `labels, tape` are its test women again, changed by the same functions as in training.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from accuracy import JUDGED, read_converted
 from conditions import CONDITIONS, Change, changed
 from rich.progress import track
 
+from maseg_nnunet.evaluation.cases import image_of, reference_of
 from maseg_nnunet.evaluation.metrics import score_case
 from maseg_nnunet.folds import LEFT_OUT, check_cases
 from maseg_nnunet.inference import Segmenter
@@ -47,6 +49,7 @@ def main() -> None:
     for trainer in options.trainer or TRAINERS:
         for fold, source in folds.items():
             scores = options.output / f"{trainer}_without_{source}.csv"
+            check_cases(trained_folder(folder, options.plans, trainer) / f"fold_{fold}", preprocessed(folder), fold)
             if not scores.is_file():
                 trained = train_once(folder, fold, options.plans, trainer, options.device)
                 table = score(segmenter_of(trained, fold, options.device), folder, source)
@@ -69,15 +72,23 @@ def training_options(description: str | None, output: str) -> argparse.ArgumentP
 
 def train_once(dataset: Path, fold: int, plans: str, trainer: str, device: str) -> Path:
     """The folder of the trained model, trained if it has no such fold."""
-    trained = nnunet_folder(RESULTS) / dataset.name / f"{trainer}__{plans}__2d"
-    preprocessed = nnunet_folder(PREPROCESSED) / dataset.name
-    if json.loads((preprocessed / SPLITS).read_text())[fold] != json.loads((dataset / SPLITS).read_text())[fold]:
+    trained = trained_folder(dataset, plans, trainer)
+    planned, combined = (json.loads((at / SPLITS).read_text()) for at in (preprocessed(dataset), dataset))
+    if planned[fold : fold + 1] != combined[fold : fold + 1]:
         sys.exit(f"fold {fold} was combined anew since it was planned: run maseg plan again")
-    check_cases(trained / f"fold_{fold}", preprocessed, fold)
+    check_cases(trained / f"fold_{fold}", preprocessed(dataset), fold)
     if not (trained / f"fold_{fold}" / CHECKPOINT).is_file():
         command = [str(Path(sys.executable).with_name("nnUNetv2_train")), dataset.name, "2d", str(fold), "-p", plans]
         subprocess.run([*command, "-tr", trainer, "-device", device, "--c"], check=True, stdout=sys.stderr)
     return trained
+
+
+def trained_folder(dataset: Path, plans: str, trainer: str) -> Path:
+    return nnunet_folder(RESULTS) / dataset.name / f"{trainer}__{plans}__2d"
+
+
+def preprocessed(dataset: Path) -> Path:
+    return nnunet_folder(PREPROCESSED) / dataset.name
 
 
 def segmenter_of(trained: Path, fold: int, device: str) -> Segmenter:
@@ -95,16 +106,13 @@ def score(segmenter: Segmenter, folder: Path, source: str) -> pd.DataFrame:
     for row in track(rows, description=source, disable=not sys.stderr.isatty()):
         for condition, change in CONDITIONS.items():
             if condition == "as it is" or row.subset == "test":
-                scores.append(
-                    {"condition": condition, "case": row.case, **segment(segmenter, folder.parent, row, change)}
-                )
+                scores.append({"condition": condition, "case": row.case, **segment(segmenter, folder, row, change)})
     return pd.DataFrame(scores)
 
 
-def segment(segmenter: Segmenter, raw: Path, row: ManifestRow, change: Change) -> dict[str, float | bool]:
-    image = next(raw.glob(f"*/images*/{row.case}_0000.nii.gz"))
-    labels = sitk.GetArrayFromImage(sitk.ReadImage(str(next(raw.glob(f"*/labels*/{row.case}.nii.gz")))))
-    mammogram = read_converted(image, Intent(row.intent))
+def segment(segmenter: Segmenter, folder: Path, row: ManifestRow, change: Change) -> dict[str, float | bool]:
+    labels = sitk.GetArrayFromImage(sitk.ReadImage(str(reference_of(folder, row))))
+    mammogram = read_converted(image_of(folder, row), Intent(row.intent))
     mask = segmenter.predict(changed(mammogram, labels, row.case, change))
     found = score_case(mask, labels, mammogram.spacing)
     return {

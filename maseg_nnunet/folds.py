@@ -47,7 +47,8 @@ def read_fold(folder: Path, fold: int) -> tuple[list[str], list[str]]:
     Cases whose quality in the manifest is `exclude` are left out: their reference muscle is known to be wrong.
 
     Raises DatasetError where the file or the fold is missing or empty, where a case or, by the manifest, a woman is on
-    both sides, or where the manifest lacks a case. Without a manifest women can't be checked: a warning says so.
+    both sides or is to be tested, or where the manifest lacks a case. Without a manifest women can't be checked: a
+    warning says so.
     """
     splits = _read_splits(folder / SPLITS)
     if not 0 <= fold < len(splits):
@@ -72,6 +73,12 @@ def read_fold(folder: Path, fold: int) -> tuple[list[str], list[str]]:
     if unknown := sorted(case for case in (*train, *validation) if case not in woman):
         raise DatasetError(
             f"{folder / MANIFEST} lacks {_some(unknown)}, which fold {fold} names: convert and plan again"
+        )
+    tested = {row.woman for row in rows.values() if row.subset == "test"}
+    if seen := sorted(case for case in (*train, *validation) if woman[case] in tested):
+        raise DatasetError(
+            f"fold {fold} of {folder / SPLITS} trains or validates on women who are to be tested, with the cases "
+            f"{_some(seen)}: convert again"
         )
     if both := sorted({woman[case] for case in train} & {woman[case] for case in validation}):
         cases = sorted(case for case in (*train, *validation) if woman[case] in both)

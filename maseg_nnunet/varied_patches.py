@@ -25,7 +25,9 @@ from maseg_nnunet.voi import FULL_RANGE, CaseLuts, Function, LookUpTable, apply_
 Image = npt.NDArray[np.float32]
 
 SMALL_MUSCLE: Final = 0.01
-"""A muscle that covers less of the image than this (some 7 cm2) is small: narrow in MLO, nearly all of CC."""
+"""A muscle that covers less of the image than this (some 2 cm2 of a view without margins) is small: narrow in MLO,
+nearly all of CC.
+"""
 
 WINDOWS: Final = 2 / 3
 """Share of the synthetic displays that are windows; the others are sigmoids."""
@@ -108,7 +110,7 @@ def has_small_muscle(data: nnUNetBaseDataset, case: str) -> bool:
 
 def has_full_range_only(luts: CaseLuts) -> bool:
     """Whether all that is known of an image's contrast is its own range."""
-    return len(luts.luts) == 1 and luts.luts[0].explanation in ("", FULL_RANGE)
+    return len(luts.luts) == 1 and luts.luts[0].explanation == FULL_RANGE
 
 
 def another_display(image: Image, rng: np.random.Generator) -> Image:

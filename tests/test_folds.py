@@ -48,6 +48,14 @@ def test_refuses_what_would_leak(tmp_path: Path, splits: object, fold: int, mess
         read_fold(tmp_path, fold)
 
 
+def test_refuses_to_train_on_a_woman_who_is_to_be_tested(tmp_path: Path) -> None:
+    write(tmp_path, [{"train": ["a1"], "val": ["b1"]}])
+    rows = [replace(row, subset="test") if row.case == "b2" else row for row in read_manifest(tmp_path / MANIFEST)]
+    write_manifest(tmp_path / MANIFEST, rows)
+    with pytest.raises(DatasetError, match="who are to be tested, with the cases b1"):
+        read_fold(tmp_path, 0)
+
+
 def test_refuses_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="maseg plan"):
         read_fold(tmp_path, 0)

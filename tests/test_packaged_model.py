@@ -25,7 +25,7 @@ from tests.commands import Run
 
 
 def dice(mask: np.ndarray, reference: np.ndarray, label: Label) -> float:
-    """As the paper has it, the breast with its muscle."""
+    """Of the muscle as the paper has it; of the breast with its muscle, so that the skin line alone is judged."""
     a, b = (m >= label if label is Label.BREAST else m == label for m in (mask, reference))
     return float(2 * (a & b).sum() / (a.sum() + b.sum()))
 
@@ -48,7 +48,7 @@ def test_it_is_small_and_names_no_case() -> None:
     assert {"MODEL_CARD.md", "LICENSE", "plans.json", "dataset.json", "fold_0/checkpoint_final.pth"} <= names
     for path in files:
         if path.name != "MODEL_CARD.md":
-            assert not re.search(rb"mdb\d{3}|\D[25]\d{7}\D", path.read_bytes()), path
+            assert not re.search(rb"mdb\d{3}|\D[235]\d{7}\D", path.read_bytes()), path
 
 
 def test_a_phantom_which_it_never_saw(segmenter: Segmenter) -> None:

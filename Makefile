@@ -45,8 +45,9 @@ $(VENV)/.installed-test: setup.cfg pyproject.toml | $(VENV)/bin/pip
 	$(BIN)/pip install --quiet --editable ".[test]"
 	touch $@ $(VENV)/.installed
 
-# The packaged model, from the unpacked public images in DATA (mini_mias, mini_mias_masks, inbreast). Hours on a CPU; run
-# again it goes on where it was cut off. DEVICE=cuda where there is a GPU.
+# The packaged model, from images and masks in DATA (mini_mias, mini_mias_masks, inbreast with masks). Hours on a CPU; run
+# again it goes on where it was cut off, and trains nothing where nnunet/ holds a finished training. DEVICE=cuda where
+# there is a GPU.
 DATA ?= data
 DEVICE ?= cpu
 TRAINED = nnunet/nnUNet_results/Dataset500_Maseg/MasegTrainerVaried__maseg_lite__2d

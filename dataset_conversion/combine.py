@@ -68,7 +68,8 @@ def combine(
     """Combine the data sets `part_ids` of `base` (nnUNet_raw) into number `dataset_id`; the folder.
 
     Raw images are left out unless `raw_images`. `cross_validation`: so many folds more, each of which holds another
-    share of the women back who are not in test; in the rest of it they keep their subsets. A woman who is in several
+    share of the women back who are not in test; in the rest of it they keep their subsets. A fold without a part is
+    without its women in the others as well. A woman who is in several
     parts is put into one subset, the strictest (test, then validation) that a part drew her into. Raises DatasetError
     for a part that is missing, converted for another spacing, or holds a case that another has; UsageError for parts
     that make no set and for shares that leave nobody to train or to validate on.
@@ -142,7 +143,9 @@ def _write(
     cross_validation: int,
 ) -> None:
     folds = [{row.case: row.subset for row in rows}]
-    folds += [{row.case: row.subset for row in rows if row.dataset != part.key} for part in parts]
+    for part in parts:
+        women = {row.woman for row in rows if row.dataset == part.key}  # some have exams in other parts too
+        folds.append({row.case: row.subset for row in rows if row.woman not in women})
     entries: list[dict[str, str | int]] = [{"name": "all"}]
     entries += [{"name": f"without {part.key}", LEFT_OUT: part.key} for part in parts]
     for number, women in enumerate(shares({row.woman for row in rows if row.subset != "test"}, cross_validation), 1):

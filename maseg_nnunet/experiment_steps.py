@@ -23,9 +23,9 @@ class Step:
     """One command. Sent to the workers of a cluster as it is.
 
     `result`: the file that only a finished command leaves; None for a command that finds out by itself what is left to
-    do. `masks`: the folder that the command fills with one mask for each of `cases`; damaged ones are removed first.
-    `links`: (link, file) of the images that the command is to find in one folder, made first. `spread`: may run on
-    another machine, beside its neighbours.
+    do. `masks`: the folder that the command fills with one mask for each of `cases`; damaged ones are removed first,
+    and those older than `model`, the checkpoint that they are drawn by. `links`: (link, file) of the images that the
+    command is to find in one folder, made first. `spread`: may run on another machine, beside its neighbours.
     """
 
     title: str
@@ -34,6 +34,7 @@ class Step:
     result: Path | None = None
     masks: Path | None = None
     cases: tuple[str, ...] = ()
+    model: Path | None = None
     links: tuple[tuple[Path, Path], ...] = ()
     spread: bool = False
     environment: tuple[tuple[str, str], ...] = field(default=(), repr=False)
@@ -47,8 +48,14 @@ class Step:
     def is_done(self) -> bool:
         """Whether the command's result is there."""
         if self.masks is not None:
-            return bool(self.cases) and all((self.masks / f"{case}{ENDING}").is_file() for case in self.cases)
+            files = [self.masks / f"{case}{ENDING}" for case in self.cases]
+            return bool(files) and all(path.is_file() and not self.is_outdated(path) for path in files)
         return self.result is not None and self.result.is_file()
+
+    def is_outdated(self, mask: Path) -> bool:
+        """Whether the model was trained anew since `mask` was drawn."""
+        model = self.model
+        return model is not None and model.is_file() and mask.stat().st_mtime_ns < model.stat().st_mtime_ns
 
 
 Phase = Callable[[], list[Step]]
@@ -68,6 +75,8 @@ def run_phases(
         for step in steps:
             if step.masks is not None:
                 remove_damaged(step.masks)
+                for mask in filter(step.is_outdated, step.masks.glob(f"*{ENDING}")):
+                    mask.unlink()
         waiting = [step for step in steps if not step.is_done]
         failed = []
         for step, problem in _run_phase(waiting, gpus, scheduler):

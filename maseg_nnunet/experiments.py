@@ -23,6 +23,7 @@ from maseg_nnunet.experiment_steps import Phase, Step
 from maseg_nnunet.files import write_json
 from maseg_nnunet.folds import check_cases
 from maseg_nnunet.manifest import MANIFEST, ManifestRow, read_manifest
+from maseg_nnunet.model_folder import CHECKPOINT
 from maseg_nnunet.paths import (
     DATASET_JSON,
     EXTERNAL_TRAINER,
@@ -85,6 +86,11 @@ class Setup:
         """Folder of a combined data set in nnUNet_raw, as `maseg combine` names it."""
         return nnunet_folder(RAW) / f"Dataset{number:03d}_{'Maseg' if number == self.combined else 'MasegRaw'}"
 
+    def trained(self, number: int, fold: int) -> Path:
+        """Folder of a fold's training."""
+        model = nnunet_folder(RESULTS) / self.dataset(number).name / f"{self.trainer}__{self.plans}__2d"
+        return model / f"fold_{fold}"
+
     def predictions(self, experiment: int, *names: str) -> Path:
         """Folder of masks that an experiment predicts."""
         return self.output / f"experiment{experiment}" / "predictions" / Path(*names)
@@ -125,6 +131,8 @@ def phases(experiment: int, setup: Setup) -> list[Phase]:
     """The commands of an experiment, up to the predictions that `write_tables` scores."""
     if experiment not in (1, 2, 3):
         raise UsageError(f"there is no experiment {experiment}: 1 views and vendors, 2 raw images, 3 vendors left out")
+    if experiment == 2 and setup.combined == setup.with_raw:
+        raise UsageError(f"experiment 2 needs a number of its own for the set with raw images, not {setup.combined}")
     if experiment == 3 and len(setup.parts) < 2:
         raise UsageError("experiment 3 leaves one data set out at a time: it needs two at least")
     numbers = [setup.combined, setup.with_raw] if experiment == 2 else [setup.combined]
@@ -146,13 +154,15 @@ def _step(
     result: Path | None = None,
     masks: Path | None = None,
     cases: tuple[str, ...] = (),
+    model: Path | None = None,
     links: tuple[tuple[Path, Path], ...] = (),
     spread: bool = False,
 ) -> Step:
     environment = {name: str(nnunet_folder(name).absolute()) for name in (RAW, PREPROCESSED, RESULTS)}
     environment[EXTERNAL_TRAINER] = str(trainers_folder())
     log = setup.output / "logs" / f"{title.replace(' ', '_')}.log"
-    return Step(title, tuple(map(str, command)), log, result, masks, cases, links, spread, tuple(environment.items()))
+    words, variables = tuple(map(str, command)), tuple(environment.items())
+    return Step(title, words, log, result, masks, cases, model, links, spread, variables)
 
 
 def _convert(setup: Setup, part: Part) -> Step:
@@ -176,10 +186,14 @@ def _plan(setup: Setup, number: int) -> Step:
 
 
 def _train(setup: Setup, number: int, fold: int) -> Step:
-    model = nnunet_folder(RESULTS) / setup.dataset(number).name / f"{setup.trainer}__{setup.plans}__2d"
+    if number == setup.with_raw and (rows := _rows(setup, number)) and not any(row.intent == "raw" for row in rows):
+        raise UsageError(
+            f"{setup.dataset(number)} has no raw image, which experiment 2 is about: convert with --intent both"
+        )
+    trained = setup.trained(number, fold)
     # The summary is the last file that nnU-Net writes. --c goes on with a training that was started, or starts one.
-    done = model / f"fold_{fold}" / "validation" / "summary.json"
-    check_cases(model / f"fold_{fold}", nnunet_folder(PREPROCESSED) / setup.dataset(number).name, fold)
+    done = trained / "validation" / "summary.json"
+    check_cases(trained, nnunet_folder(PREPROCESSED) / setup.dataset(number).name, fold)
     command: Words = ["nnUNetv2_train", number, "2d", fold, *setup.model, "--c"]
     return _step(setup, f"train {number} fold {fold}", command, result=done, spread=True)
 
@@ -202,7 +216,8 @@ def _predict(setup: Setup, experiment: int) -> list[Step]:
         images = setup.output / "experiment3" / "images" / part.key
         files = [image_of(setup.dataset(combined), row) for row in training]
         links = tuple((images / file.name, file.absolute()) for file in files)
-        steps.append(_predict_images(setup, combined, fold, images, masks / UNKNOWN, training, links))
+        if training or not _rows(setup, combined):
+            steps.append(_predict_images(setup, combined, fold, images, masks / UNKNOWN, training, links))
     return steps
 
 
@@ -226,7 +241,8 @@ def _predict_images(
     command: Words = ["nnUNetv2_predict", *folders, *which, "--continue_prediction"]
     names = [name for name in masks.relative_to(setup.output).parts if name != "predictions"]
     title = f"predict {' '.join(names)}"
-    return _step(setup, title, command, masks=masks, cases=tuple(row.case for row in rows), links=links, spread=True)
+    cases, checkpoint = tuple(row.case for row in rows), setup.trained(model, fold) / CHECKPOINT
+    return _step(setup, title, command, masks=masks, cases=cases, model=checkpoint, links=links, spread=True)
 
 
 def _rows(setup: Setup, number: int) -> list[ManifestRow]:
@@ -272,7 +288,7 @@ def write_tables(experiment: int, setup: Setup, *, pictures: bool = True) -> lis
         return write_evaluation(report, cases, drawn, about)
     if experiment == 2:
         folders = setup.predictions(2, ON_PROCESSED), setup.predictions(2, ON_BOTH)
-        return write_comparison(report, dataset, rows, folders, workers=workers, pictures=pictures)
+        return write_comparison(report, dataset, rows, folders, workers=workers, pictures=pictures, of_paper=True)
     models = {part.key: setup.predictions(3, part.key) for part in setup.parts}
     folders_of = {key: (folder / KNOWN, folder / UNKNOWN) for key, folder in models.items()}
     return write_left_out(report, dataset, read_manifest(dataset), folders_of, workers=workers)

@@ -45,6 +45,18 @@ def run_tasks(
         yield from _run_in_pool(function, tasks, workers)
 
 
+def gpu_numbers(gpus: str, device: str) -> list[str]:
+    """`0,1` as numbers of GPUs. Raises UsageError for anything else, and for GPUs or a device that training has not."""
+    if device not in ("cuda", "cpu", "mps"):
+        raise UsageError(f"--device is cuda, cpu or mps, not {device}")
+    numbers = [number.strip() for number in gpus.split(",") if number.strip()]
+    if not all(number.isdigit() for number in numbers) or len(set(numbers)) < len(numbers):
+        raise UsageError(f"--gpus takes different numbers with commas between them, such as 0,1, not {gpus}")
+    if numbers and device != "cuda":
+        raise UsageError("--gpus needs --device cuda")
+    return numbers
+
+
 def run_on_gpus(
     function: Callable[[T, str | None], R], tasks: Iterable[T], gpus: Sequence[str] = ()
 ) -> Iterator[tuple[T, R]]:

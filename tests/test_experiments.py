@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import sys
 from dataclasses import replace
 
@@ -162,6 +163,26 @@ def test_a_half_written_prediction_is_made_again(base):
     assert programs(commands)[2:] == ["nnUNetv2_predict"]
     assert gzip.decompress((folder / "fuji3CC.nii.gz").read_bytes()) == gzip.decompress(whole)
     write_tables(1, setup, pictures=False)
+
+
+def test_a_model_trained_anew_draws_its_own_masks(base):
+    setup, _, _ = run(base, 1)
+    (setup.trained(500, 0) / "checkpoint_final.pth").touch()
+    old = setup.predictions(1) / "ge4CC.nii.gz"
+    for mask in old.parent.glob("*.nii.gz"):
+        os.utime(mask, (1e9, 1e9))
+    _, commands, _ = run(base, 1)
+    assert old.stat().st_mtime > 1e9
+    assert programs(commands)[2:] == ["nnUNetv2_predict"]
+
+
+def test_experiment_2_without_a_raw_image_trains_nothing(base):
+    setup = Setup((PARTS[0], PARTS[2]), base / "out", device="cpu")
+    with pytest.raises(UsageError, match="no raw image"):
+        list(run_phases(phases(2, setup)))
+    assert "nnUNetv2_train" not in (base / "runs.txt").read_text()
+    with pytest.raises(UsageError, match="a number of its own"):
+        phases(2, replace(setup, with_raw=500))
 
 
 def test_experiment_2(base):

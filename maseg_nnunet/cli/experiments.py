@@ -50,9 +50,11 @@ def experiments(
     from maseg_nnunet.errors import UsageError
     from maseg_nnunet.evaluation.cases import ProblemsError
     from maseg_nnunet.experiment_steps import run_phases
+    from maseg_nnunet.parallel import gpu_numbers
 
     if scheduler and gpus:
         raise UsageError("--gpus is for this machine; with --scheduler every worker uses its own GPU")
+    numbers = gpu_numbers(gpus, device)
     setup = library.Setup(
         parts=_parts(data), output=output.absolute(), combined=dataset, with_raw=dataset_raw, plans=plans,
         trainer=trainer, device=device, workers=workers, scheduler=scheduler,
@@ -67,7 +69,6 @@ def experiments(
         typer.echo(f"# tables: {setup.report(experiment)}")
         return
     library.check_output(setup)
-    numbers = [number.strip() for number in gpus.split(",") if number.strip()]
     for step, problem in run_phases(phases, gpus=numbers, scheduler=scheduler):
         typer.echo(f"{step.title}: {problem or 'finished'}", err=bool(problem))
     try:

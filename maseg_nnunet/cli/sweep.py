@@ -27,16 +27,11 @@ def sweep(
     from rich.table import Table
 
     from maseg_nnunet import sweep as library
-    from maseg_nnunet.errors import ModelError, UsageError
+    from maseg_nnunet.errors import ModelError
+    from maseg_nnunet.parallel import gpu_numbers
     from maseg_nnunet.paths import PREPROCESSED, dataset_folder, nnunet_folder
 
-    if device not in ("cuda", "cpu", "mps"):
-        raise UsageError(f"--device is cuda, cpu or mps, not {device}")
-    numbers = [number.strip() for number in gpus.split(",") if number.strip()]
-    if not all(number.isdigit() for number in numbers) or len(set(numbers)) < len(numbers):
-        raise UsageError(f"--gpus takes different numbers with commas between them, such as 0,1, not {gpus}")
-    if numbers and device != "cuda":
-        raise UsageError("--gpus needs --device cuda")
+    numbers = gpu_numbers(gpus, device)
     folder = dataset_folder(nnunet_folder(PREPROCESSED), dataset)
     trainings = library.plan_sweep(folder.name, plans, fold, device)
     console = Console()

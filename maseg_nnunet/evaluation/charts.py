@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 import re
 from collections.abc import Iterator, Sequence
@@ -161,4 +162,5 @@ def _svg(figure: Figure, described: str) -> str:
     element = written.getvalue()
     element = element[element.index("<svg") :]
     element = re.sub(r"<metadata>.*?</metadata>\s*", "", element, flags=re.DOTALL)
-    return re.sub(r'<svg ([^>]*?)width="[^"]*" ', rf'<svg role="img" aria-label="{described}" \1', element, count=1)
+    opening = f'<svg role="img" aria-label="{html.escape(described)}" '
+    return re.sub(r'<svg ([^>]*?)width="[^"]*" ', lambda found: opening + found[1], element, count=1)

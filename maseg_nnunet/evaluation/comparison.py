@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,11 +31,13 @@ def write_comparison(
     include_excluded: bool = False,
     workers: int = 1,
     pictures: bool = True,
+    of_paper: bool = False,
 ) -> list[Table]:
     """Score `rows` by both `folders` (A, B), write cases_a.csv, cases_b.csv, tables and tests, return the tables.
 
     `merge` applies to A. Where `rows` are raw images alone and B holds their processed twins too, A on the raw image is
-    also compared with B on its twin (section 2.3.4). Raises as `score_folder`.
+    also compared with B on its twin (section 2.3.4). `of_paper`: whether A and B are the paper's two models (section
+    2.3.2), so that its figures stand beside ours. Raises as `score_folder`.
     """
     a, b = folders
     first = score_folder(a, dataset, rows, include_excluded=include_excluded, workers=workers, merge=merge)
@@ -47,8 +50,11 @@ def write_comparison(
     write_cases(report / "cases_a.csv", first)
     write_cases(report / "cases_b.csv", second)
     name_a, name_b = _names(a, b)
-    tables, tested = [table8({name_a: first, name_b: second})], tests.tests_table(comparisons)
-    write_tables(report, tables, comparisons)
+    table = table8({name_a: first, name_b: second})
+    if not of_paper:
+        table = replace(table, key="comparison", title="Overall Dice of two models, or of another program")
+    tables, tested = [table], tests.tests_table(comparisons, of_paper=of_paper)
+    write_tables(report, tables, comparisons, of_paper=of_paper)
     both = second.assign(**{OVERALL_A: second["case"].map(first.set_index("case")["dice_overall"])})
     drawn = draw_pictures(rows, dataset, b, workers=workers) if pictures else {}
     about = f"{dataset.name}, {len(both)} cases. A: {name_a}. B, in charts and pictures: {name_b}."

@@ -35,7 +35,8 @@ def write_left_out(
     for key, of_model in folders.items():
         included, excluded = _score(dataset, rows, key, of_model, workers)
         compared = _compare(included, excluded, key)
-        training = [row for row in rows if row.subset == "train" and row.dataset != key and row.is_scored]
+        women = {row.woman for row in rows if row.dataset == key}
+        training = [row for row in rows if row.subset == "train" and row.woman not in women and row.is_scored]
         p = next((c.p for c in compared if c.score == "overall"), float("nan"))
         models.append(LeftOut(key, len(training), included, excluded, p))
         comparisons += compared
@@ -58,9 +59,11 @@ def _score(
 
     test = score_folder(folders[0], dataset, [row for row in rows if row.subset == "test"], workers=workers)
     of_key = [row for row in rows if row.subset == "train" and row.dataset == key]
-    training = score_folder(folders[1], dataset, of_key, workers=workers)
     is_key = test["dataset"] == key
-    return test[~is_key], pd.concat([test[is_key], training], ignore_index=True)
+    excluded = [test[is_key]]
+    if of_key:
+        excluded.append(score_folder(folders[1], dataset, of_key, workers=workers))
+    return test[~is_key], pd.concat(excluded, ignore_index=True)
 
 
 def _compare(included: pd.DataFrame, excluded: pd.DataFrame, key: str) -> list[tests.Comparison]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from maseg_nnunet.evaluation import statistics as tests
 from maseg_nnunet.evaluation.cases import write_cases
@@ -22,25 +22,25 @@ from maseg_nnunet.evaluation.tables import (
     table6,
     table7,
     table8,
+    without_raw,
 )
 from maseg_nnunet.files import write_text
-from maseg_nnunet.mammogram import Intent
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def without_raw(cases: pd.DataFrame) -> pd.DataFrame:
-    """The processed and film images, which the paper's Tables 5 to 7 are of; the raw ones where there are no others."""
-    displayed = cases[cases["intent"] != Intent.RAW.value]
-    return cases if displayed.empty else displayed
+OPTIONAL: Final = frozenset({"intents", "statistics"})
+"""Tables that not every evaluation has."""
 
 
 def tables_of(cases: pd.DataFrame) -> list[Table]:
     """Tables 5, 6 and 7, section 3.1's figures and the distances; the Dice of raw images where there are some."""
     displayed = without_raw(cases)
     tables = [build(displayed) for build in (table5, table6, section31, table7, distances)]
-    if len(displayed) < len(cases):
+    if left := len(cases) - len(displayed):
+        note = f"Without {left} raw images, which the last table has."
+        tables = [replace(table, notes=(*table.notes, note)) for table in tables]
         tables.append(table8({"Dice": cases}))
     return tables
 
@@ -51,17 +51,24 @@ def comparisons_of(cases: pd.DataFrame) -> list[tests.Comparison]:
     return tests.compare_views(displayed) + tests.compare_datasets(displayed)
 
 
-def write_tables(folder: Path, tables: Sequence[Table], comparisons: Sequence[tests.Comparison]) -> None:
-    """Write KEY.csv of each table, tables.md with all of them (the paper's numbers beside ours), and statistics.csv."""
+def write_tables(
+    folder: Path, tables: Sequence[Table], comparisons: Sequence[tests.Comparison], *, of_paper: bool = True
+) -> None:
+    """Write KEY.csv of each table, tables.md with all of them (the paper's numbers beside ours), and statistics.csv.
+
+    What an earlier evaluation left of tables that this one has not is removed. `of_paper`: see `tests_table`.
+    """
     import pandas as pd
 
+    for key in OPTIONAL - {table.key for table in tables} - ({"statistics"} if comparisons else set()):
+        (folder / f"{key}.csv").unlink(missing_ok=True)
     for table in tables:
         write_text(folder / f"{table.key}.csv", table.frame.to_csv(index=False, lineterminator="\n"))
     shown = [beside_published(table) or table for table in tables]
     if comparisons:
         numbers = pd.DataFrame([{**asdict(c), "n": " ".join(map(str, c.n))} for c in comparisons])
         write_text(folder / "statistics.csv", numbers.to_csv(index=False, lineterminator="\n"))
-        shown.append(tests.tests_table(comparisons))
+        shown.append(tests.tests_table(comparisons, of_paper=of_paper))
     write_text(folder / "tables.md", "\n".join(markdown(table) for table in shown))
 
 
@@ -75,4 +82,4 @@ def write_evaluation(folder: Path, cases: pd.DataFrame, pictures: Mapping[str, P
     write_tables(folder, tables, comparisons)
     tested = tests.tests_table(comparisons) if comparisons else None
     write_report(folder / "report.html", cases, tables, tested, pictures, title="Evaluation", subtitle=about)
-    return [summary_table(cases)]
+    return [summary_table(without_raw(cases))]

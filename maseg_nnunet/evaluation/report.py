@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from maseg_nnunet.evaluation import charts, published
 from maseg_nnunet.evaluation.pictures import Picture
-from maseg_nnunet.evaluation.tables import Table, mean_sd, rate, with_groups
+from maseg_nnunet.evaluation.tables import Table, mean_sd, rate, with_groups, without_raw
 from maseg_nnunet.files import write_text
 from maseg_nnunet.mammogram import Flag
 
@@ -78,19 +78,20 @@ def write_report(
         loader=PackageLoader("maseg_nnunet.evaluation"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     shown = [_beside(table) for table in tables]
+    displayed = without_raw(grouped)
     page = environment.get_template("report.html.j2").render(
         title=title,
         subtitle=subtitle,
         style=Markup(_text("report.css")),
         script=Markup(_text("report.js")),
-        figures=_figures(grouped),
+        figures=_figures(displayed, len(grouped) - len(displayed)),
         has_paper=any(cell[1] is not None for table in shown for row in table["rows"] for cell in row),
         reference=published.REFERENCE,
         tables=shown,
         tests=_beside(tests) if tests is not None else None,
-        views=charts.legend(grouped["view_group"].drop_duplicates().tolist()),
-        boxes=Markup(charts.dice_boxes(grouped)),
-        areas=Markup(charts.bland_altman(grouped)),
+        views=charts.legend(displayed["view_group"].drop_duplicates().tolist()),
+        boxes=Markup(charts.dice_boxes(displayed)),
+        areas=Markup(charts.bland_altman(displayed)),
         chosen=_examples(grouped, entries),
         filters=[
             ("Data set", grouped["group"].drop_duplicates().tolist()),
@@ -119,12 +120,13 @@ def _beside(table: Table) -> dict[str, Any]:
     return {"title": table.title, "columns": list(table.frame.columns), "rows": rows, "notes": table.notes}
 
 
-def _figures(cases: pd.DataFrame) -> list[tuple[str, str, str]]:
-    """(name, value, detail) of the page's head."""
+def _figures(cases: pd.DataFrame, raw: int) -> list[tuple[str, str, str]]:
+    """(name, value, detail) of the page's head; `raw`: how many raw images are left out of `cases`."""
+    left_out = f", without {raw} raw images" if raw else ""
     judged = cases[cases["muscle_scored"].astype(bool)]
     has = judged["reference_pectoral_area"] > 0
     return [
-        ("Cases", str(len(cases)), f"of {len(cases.groupby(['dataset', 'woman']))} women"),
+        ("Cases", str(len(cases)), f"of {len(cases.groupby(['dataset', 'woman']))} women{left_out}"),
         ("Overall Dice", mean_sd(cases["dice_overall"]), f"median {_score(cases['dice_overall'].median())}"),
         ("Breast Dice", mean_sd(cases["dice_breast"]), f"median {_score(cases['dice_breast'].median())}"),
         ("Pectoral Dice", mean_sd(cases["dice_pectoral"]), f"median {_score(cases['dice_pectoral'].median())}"),

@@ -147,7 +147,9 @@ def simultaneous(
     Interval: observed ± q · standard error, q the quantile `level` of the largest |t| of all m; p: the share of draws
     whose largest |t| reaches the observed one's. NaN for a difference that never varies.
     """
-    error = np.nanstd(drawn, axis=0, ddof=1)
+    error = np.full(len(observed), math.nan)
+    known = ~np.isnan(drawn).all(axis=0)
+    error[known] = np.nanstd(drawn[:, known], axis=0, ddof=1)
     varies = error > 1e-12
     nothing = np.full(len(observed), math.nan)
     if not varies.any():
@@ -198,21 +200,28 @@ def _compare_score(
     means = np.array([sample.mean() for sample in samples])
     observed = np.array([means[i] - means[j] for i, j in pairs])
     drawn = bootstrap.means(values, [member for _, member in groups])
+    for i, (_, member) in enumerate(groups):
+        if bootstrap.women_in(member & present) < 2:  # drawn anew, one woman is always herself
+            drawn[:, i] = math.nan
     low, high, p_woman = simultaneous(observed, np.stack([drawn[:, i] - drawn[:, j] for i, j in pairs], axis=1))
     sizes = tuple(len(sample) for sample in samples)
     if len(groups) == 2:
         tested = [("unpaired t-test", *unpaired_t(*samples))]
         results = []
     else:
-        statistic, p = anova(samples)
-        matrix = tukey(samples)
+        # A group of one image has no spread: it stands aside, and the others are tested.
+        tried = [k for k, sample in enumerate(samples) if len(sample) > 1]
+        statistic, p = anova([samples[k] for k in tried])
+        matrix = np.full((len(groups), len(groups)), math.nan)
+        matrix[np.ix_(tried, tried)] = tukey([samples[k] for k in tried])
         tested = [("Tukey", math.nan, float(matrix[i, j])) for i, j in pairs]
         women = bootstrap.women_in(present)
         # The smallest simultaneous p of all pairs is the bootstrap's test that all means are equal.
         together = float(np.nanmin(p_woman)) if not np.isnan(p_woman).all() else math.nan
+        entered = tuple(sizes[k] for k in tried)
         results = [
             Comparison(
-                family, score, "one-way ANOVA", sizes, women, math.nan, statistic, p, math.nan, math.nan, together
+                family, score, "one-way ANOVA", entered, women, math.nan, statistic, p, math.nan, math.nan, together
             )
         ]
     for k, (i, j) in enumerate(pairs):
@@ -276,8 +285,8 @@ def compare_pairs(joined: pd.DataFrame, what: str) -> list[Comparison]:
     return results
 
 
-def tests_table(comparisons: Sequence[Comparison]) -> Table:
-    """The comparisons as texts, the paper's p beside ours where it prints one."""
+def tests_table(comparisons: Sequence[Comparison], *, of_paper: bool = True) -> Table:
+    """The comparisons as texts, the paper's p beside ours where it prints one; nowhere unless `of_paper`."""
     import pandas as pd
 
     columns = ["Comparison", "Dice", "n", "Women", "Difference", "Test", "Statistic", "p", "p, paper",
@@ -292,17 +301,21 @@ def tests_table(comparisons: Sequence[Comparison]) -> Table:
             c.test,
             _number(c.statistic, 2),
             p_text(c.p),
-            published.TESTS.get((c.what, c.score), ""),
+            published.TESTS.get((c.what, c.score), "") if of_paper else "",
             _interval(c),
             p_text(c.p_by_woman),
         ]
         for c in comparisons
     ]
     notes = (
+        DIFFERENCE,
         "Test: as in the paper, every image taken as independent.",
         "By woman: bootstrap that draws women within their data set, all pairs of a family at once.",
     )
     return Table("statistics", "Tests between groups", pd.DataFrame(rows, columns=columns), notes)
+
+
+DIFFERENCE: Final = "Difference: the group named first less the other; of two models, A less B."
 
 
 def short_table(comparisons: Sequence[Comparison]) -> Table:
@@ -315,7 +328,7 @@ def short_table(comparisons: Sequence[Comparison]) -> Table:
         for c in comparisons
         if c.score == "overall" and not math.isnan(c.difference)
     ]
-    return Table("short", "Overall Dice", pd.DataFrame(rows, columns=columns))
+    return Table("short", "Overall Dice", pd.DataFrame(rows, columns=columns), (DIFFERENCE,))
 
 
 def _interval(comparison: Comparison) -> str:

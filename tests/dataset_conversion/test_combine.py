@@ -99,6 +99,18 @@ def test_cross_validation_holds_every_woman_back_once(raw: Path) -> None:
     assert max(map(len, held)) - min(map(len, held)) <= 1
 
 
+def test_a_fold_without_a_part_is_without_its_women(raw: Path) -> None:
+    first, second = read_manifest(raw / MINI_MIAS.folder), read_manifest(raw / "Dataset503_Fuji")
+    mine = next(row for row in first if row.subset == "train")
+    other = next(row for row in second if row.subset == "train")
+    shared = [replace(row, woman=mine.woman) if row.woman == other.woman else row for row in second]
+    write_manifest(raw / "Dataset503_Fuji" / MANIFEST, shared)
+    folder = combine(raw, 500, [506, 503])
+    all_of_it, without_mini_mias, _ = json.loads((folder / "splits_final.json").read_text())
+    assert other.case in all_of_it["train"]
+    assert other.case not in without_mini_mias["train"] and without_mini_mias["train"]
+
+
 @pytest.mark.parametrize("count", ["1", "20"])
 def test_shares_that_leave_nobody_are_refused(
     raw: Path, count: str, maseg: Run, monkeypatch: pytest.MonkeyPatch

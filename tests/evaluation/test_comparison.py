@@ -53,8 +53,8 @@ def test_another_program_on_raw_images(dataset, folders, tmp_path):
     numbers = pd.read_csv(tmp_path / "report" / "statistics.csv")
     assert numbers["women"].tolist() == [6] * 6
     assert pd.read_csv(tmp_path / "report" / "cases_a.csv")["dice_overall"].tolist() == [1.0] * 6
-    assert (tmp_path / "report" / "table8.csv").is_file()
-    assert "Table 8" in (tmp_path / "report" / "tables.md").read_text()
+    assert (tmp_path / "report" / "comparison.csv").is_file()
+    assert "of another program" in (tmp_path / "report" / "tables.md").read_text()
 
 
 def test_folders_are_called_by_what_tells_them_apart(tmp_path):

@@ -4,11 +4,14 @@ import shutil
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 
 from maseg_nnunet.evaluation.cases import score_folder, select_rows
+from maseg_nnunet.evaluation.charts import dice_boxes
 from maseg_nnunet.evaluation.output import write_evaluation
 from maseg_nnunet.evaluation.pictures import draw_pictures, edges_of
+from maseg_nnunet.evaluation.tables import with_groups
 from maseg_nnunet.mammogram import Flag
 from tests.evaluation.helpers import make_dataset, row, write_mask
 
@@ -94,6 +97,34 @@ def test_edges_leave_out_the_images_border():
     assert radius.min() > 38 and radius.max() < 41
     assert edges.muscle.startswith("M")
     assert edges_of(breast(0)).muscle == ""
+
+
+def test_raw_images_stand_apart_everywhere(folders, tmp_path):
+    dataset, predictions = folders
+    cases = score_folder(predictions, dataset, select_rows(dataset))
+    (alone,) = write_evaluation(tmp_path / "alone", cases, {}, "none")
+    raw = cases.assign(case=cases["case"] + "_raw", intent="raw", dice_overall=0.1)
+    (summary,) = write_evaluation(tmp_path / "both", pd.concat([cases, raw], ignore_index=True), {}, "none")
+    assert summary.frame.equals(alone.frame)
+    page, tables = ((tmp_path / "both" / name).read_text(encoding="utf-8") for name in ("report.html", "tables.md"))
+    assert "without 12 raw images" in page and tables.count("Without 12 raw images") == 5
+    assert "raw images" not in (tmp_path / "alone" / "tables.md").read_text(encoding="utf-8")
+
+
+def test_what_an_earlier_evaluation_left_does_not_stay(folders, tmp_path):
+    dataset, predictions = folders
+    cases = score_folder(predictions, dataset, select_rows(dataset))
+    raw = cases.assign(case=cases["case"] + "_raw", intent="raw")
+    write_evaluation(tmp_path, pd.concat([cases, raw], ignore_index=True), {}, "none")
+    assert {path.name for path in tmp_path.iterdir()} >= {"statistics.csv", "intents.csv"}
+    write_evaluation(tmp_path, cases[(cases["view"] == "MLO") & (cases["dataset"] == "fuji")], {}, "none")
+    assert not {path.name for path in tmp_path.iterdir()} & {"statistics.csv", "intents.csv"}
+
+
+def test_names_in_charts_are_escaped(folders):
+    dataset, predictions = folders
+    cases = score_folder(predictions, dataset, select_rows(dataset)).assign(dataset='a"><b>\\1')
+    assert "<b>" not in dice_boxes(with_groups(cases))
 
 
 def test_no_pictures_no_examples(folders, tmp_path):

@@ -150,6 +150,29 @@ def test_data_sets(views):
         assert pair.p < 0.001 and pair.p_by_woman < 0.001 and pair.low > 0
 
 
+def test_a_group_of_one_woman_has_no_interval():
+    """Twenty images of one woman vary, but what another woman's would be is not known."""
+    rng = np.random.default_rng(3)
+    one = cases_of(rng.normal(0.8, 0.03, 20), ["w0"] * 20)
+    many = cases_of(rng.normal(0.9, 0.03, 25), [f"v{i}" for i in range(25)], view="CC")
+    (overall, _) = tests.compare_views(pd.concat([one, many], ignore_index=True))
+    assert overall.p < 0.001
+    assert np.isnan([overall.low, overall.high, overall.p_by_woman]).all()
+
+
+def test_a_data_set_of_one_image_leaves_the_others_their_tests():
+    rng = np.random.default_rng(5)
+    sets = [cases_of(rng.normal(mean, 0.03, 30), [f"w{i}" for i in range(30)], key)
+            for mean, key in ((0.9, "fuji"), (0.9, "ge"), (0.8, "siemens"))]  # fmt: skip
+    alone = cases_of(np.array([0.5]), ["w0"], "hologic")
+    without = tests.compare_datasets(pd.concat(sets, ignore_index=True))
+    found = tests.compare_datasets(pd.concat([*sets, alone], ignore_index=True))
+    assert (found[0].n, found[0].p) == ((30, 30, 30), without[0].p)
+    p = {c.what: c.p for c in found if c.score == "overall"}
+    assert p["Fuji – Siemens"] == next(c.p for c in without if c.what == "Fuji – Siemens" and c.score == "overall")
+    assert np.isnan([p[f"Hologic – {name}"] for name in ("Fuji", "GE", "Siemens")]).all()
+
+
 def test_women_of_the_same_name_in_two_data_sets_are_two():
     cases = pd.concat([cases_of([0.9, 0.8], ["1", "2"]), cases_of([0.9, 0.8], ["1", "2"], "ge")], ignore_index=True)
     assert WomanBootstrap(cases).women_in(np.ones(4, bool)) == 4

@@ -116,13 +116,16 @@ def test_table9():
     table = tables.table9(
         [
             LeftOut("ims_giotto", 2478, included, excluded, 0.0004),
-            LeftOut("ge", 2576, included, included, 0.00626),
+            LeftOut("ge", 2576, included, included, 0.0251),
         ]
     )
+    assert "0.05/2 = 0.025" in table.notes[-1]
     assert rows(table) == {
         "IMS Giotto": ["2478", "0.92 ± 0.03", "2", "0.85 ± 0.07", "2", "−0.07*", "<0.001"],
-        "GE": ["2576", "0.92 ± 0.03", "2", "0.92 ± 0.03", "2", "+0.00", "0.006"],
+        "GE": ["2576", "0.92 ± 0.03", "2", "0.92 ± 0.03", "2", "+0.00", "0.025"],
     }
+    eight = tables.table9([LeftOut("ge", 1, included, included, p) for p in (0.0062, 0.0063, *[1.0] * 6)])
+    assert eight.frame["Difference"].tolist()[:3] == ["+0.00*", "+0.00", "+0.00"], "the paper's level, 0.00625"
 
 
 @pytest.mark.parametrize(("value", "text"), [(-0.004, "+0.00"), (0.0, "+0.00"), (-0.066, "−0.07"), (0.016, "+0.02")])

@@ -17,7 +17,7 @@ from maseg_nnunet.dataset_conversion.convert import Converted, ConvertTask, Sett
 from maseg_nnunet.dataset_conversion.datasets.base import Dataset, Found
 from maseg_nnunet.dataset_conversion.journal import JOURNAL, Journal, Outcome
 from maseg_nnunet.dataset_conversion.masks import index_masks
-from maseg_nnunet.dataset_conversion.names import Pseudonyms, load_key
+from maseg_nnunet.dataset_conversion.names import KeyFile, Pseudonyms
 from maseg_nnunet.dataset_conversion.scan import Rejected, Scanned
 from maseg_nnunet.dataset_conversion.selection import Selected, Selection, select
 
@@ -110,10 +110,11 @@ def _check_folder(request: Request, settings: dict[str, Any]) -> None:
 
 def _select(request: Request, found: Sequence[Found], progress: Progress) -> Selection:
     public = all(item.known is not None for item in found)
-    names = None if public else Pseudonyms(load_key(request.key_file))
+    key = None if public else KeyFile.of(request.key_file)
+    names = None if key is None else Pseudonyms(key.load())
     masks = None if request.masks is None else index_masks(request.masks, names)
     outcomes: list[Scanned | Rejected] = []
-    tasks = scan.tasks(found, request.seed, request.key_file)
+    tasks = scan.tasks(found, request.seed, key)
     workers = request.workers if len(found) > _FEW else 1
     for task, batch in run_tasks(scan.scan, tasks, workers=workers, scheduler=request.scheduler):
         if isinstance(batch, WorkerLostError):

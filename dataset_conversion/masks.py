@@ -99,12 +99,16 @@ def _pairs_of_folder(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _pairs_of_csv(file: Path) -> Iterator[tuple[str, Path]]:
-    with file.open(newline="", encoding="utf-8-sig") as handle:
-        for line, row in enumerate(csv.DictReader(handle), start=2):
-            image, mask = (row.get("image") or "").strip(), (row.get("mask") or "").strip()
-            if not image or not mask:
-                raise DatasetError(f"{file}, line {line}: the columns image and mask must both be filled")
-            path = file.parent / mask
-            if not path.is_file():
-                raise DatasetError(f"{file}, line {line}: there is no file {mask}")
-            yield stem(Path(image)), path
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as handle:
+            rows = list(csv.DictReader(handle))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(f"{file} is no CSV in UTF-8: save it as one") from error
+    for line, row in enumerate(rows, start=2):
+        image, mask = (row.get("image") or "").strip(), (row.get("mask") or "").strip()
+        if not image or not mask:
+            raise DatasetError(f"{file}, line {line}: the columns image and mask must both be filled")
+        path = file.parent / mask
+        if not path.is_file():
+            raise DatasetError(f"{file}, line {line}: there is no file {mask}")
+        yield stem(Path(image)), path

@@ -56,6 +56,31 @@ def _make_key(file: Path) -> None:
 
 
 @dataclass(frozen=True)
+class KeyFile:
+    """Where a key lies, and which it is: a worker with another key would call a woman by another name."""
+
+    path: Path
+    digest: str
+
+    @classmethod
+    def of(cls, path: Path | None = None) -> KeyFile:
+        """As `load_key`."""
+        key = load_key(path)
+        return cls((path or default_key_file()).absolute(), cls._digest(key))
+
+    def load(self) -> bytes:
+        """The key. Raises DatasetError where it is missing, or another one lies there, as it may on a cluster."""
+        key = load_key(self.path)
+        if self._digest(key) != self.digest:
+            raise DatasetError(f"the key file {self.path} of a worker holds another key: copy this machine's to it")
+        return key
+
+    @staticmethod
+    def _digest(key: bytes) -> str:
+        return hashlib.blake2b(key, digest_size=8, person=b"key").hexdigest()
+
+
+@dataclass(frozen=True)
 class Pseudonyms:
     """Makes names under one key."""
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from maseg_nnunet.dataset_conversion.datasets.base import Found, Known
-from maseg_nnunet.dataset_conversion.names import Pseudonyms, drawing_number, load_key
+from maseg_nnunet.dataset_conversion.names import KeyFile, Pseudonyms, drawing_number
 
 from maseg_nnunet.errors import Reason, RefusedError, place_of
 from maseg_nnunet.mammogram import Flag, Identity, Intent, Side, View
@@ -29,11 +29,11 @@ BATCH: Final = 32
 
 @dataclass(frozen=True)
 class ScanTask:
-    """Some of the files found, numbered. The key travels as the name of its file, never itself."""
+    """Some of the files found, numbered. The key travels as the name of its file and a hash, never itself."""
 
     files: tuple[tuple[int, Found], ...]
     seed: int
-    key_file: Path | None
+    key: KeyFile | None
 
 
 @dataclass(frozen=True)
@@ -68,17 +68,16 @@ class Rejected:
     passing: bool = False
 
 
-def tasks(found: Iterable[Found], seed: int, key_file: Path | None) -> Iterator[ScanTask]:
-    """The files in batches, numbered from 1 in the order found."""
+def tasks(found: Iterable[Found], seed: int, key: KeyFile | None) -> Iterator[ScanTask]:
+    """The files in batches, numbered from 1 in the order found. `key`: None where all have names of their own."""
     numbered = enumerate(found, start=1)
     while batch := tuple(islice(numbered, BATCH)):
-        yield ScanTask(batch, seed, key_file)
+        yield ScanTask(batch, seed, key)
 
 
 def scan(task: ScanTask) -> list[Scanned | Rejected]:
-    """Read the headers of one batch. Raises DatasetError where the key can't be read."""
-    # A public data set needs no key, so none is made for it.
-    names = Pseudonyms(load_key(task.key_file)) if any(found.known is None for _, found in task.files) else None
+    """Read the headers of one batch. Raises DatasetError where the key can't be read, or is another one here."""
+    names = None if task.key is None else Pseudonyms(task.key.load())
     return [
         _scan_header(number, found.path, task.seed, names)
         if found.known is None and names is not None

@@ -228,6 +228,8 @@ def _subsets_of_file(items: Sequence[Selected], file: Path) -> dict[str, str]:
             lines = [(row.get("image") or "", row.get("subset") or "") for row in csv.DictReader(handle)]
     except OSError as error:
         raise DatasetError(f"the split file {file} can't be read: {error.strerror}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(f"the split file {file} is no CSV in UTF-8: save it as one") from error
     wanted = {stem(Path(image.strip())): subset.strip() for image, subset in lines}
     wrong = sorted(set(wanted.values()) - {"train", "val", "test"})
     if wrong or not wanted:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
@@ -19,7 +21,7 @@ import numpy.typing as npt
 
 from maseg_nnunet.errors import DatasetError, MasegError, Reason, RefusedError, as_text, reason_of
 from maseg_nnunet.evaluation.metrics import CaseScore, score_case
-from maseg_nnunet.files import write_text
+from maseg_nnunet.files import stamp, write_text
 from maseg_nnunet.inputs import Source, find_sources
 from maseg_nnunet.labels import Label
 from maseg_nnunet.mammogram import Mammogram, View
@@ -32,6 +34,9 @@ Annotator = Callable[[Mammogram], Mask]
 
 LABEL_FILE: Final = "labels.txt"
 REPORT: Final = "report.csv"
+STAMPS: Final = "images.jsonl"
+"""Which image each mask is of: stem and stamp (`files.stamp`), one line an image."""
+
 PICTURE: Final = "_picture"
 """Follows the stem in the name of the displayed image that ITK-SNAP opens."""
 
@@ -62,11 +67,12 @@ def annotate(
 
     A mask that is there already may have been corrected by hand: it is kept unless `overwrite`. `view` serves images
     that tell none. `references`: a folder of masks by stem, which all masks are scored against. Files of a folder
-    that are no images are passed over.
+    that are no images are passed over. A mask that is there of another image of that name is a problem.
     """
     if references is not None and not references.is_dir():
         raise DatasetError(f"the folder of reference masks {references} does not exist")
     sources = find_sources(inputs, output)
+    stamps = _read_stamps(output / STAMPS)
     if overwrite or not (output / LABEL_FILE).exists():
         write_text(output / LABEL_FILE, label_file())
     for source in sources:
@@ -74,7 +80,10 @@ def annotate(
         try:
             if problem := source.problem or _clash(output, source.stem):
                 raise DatasetError(problem)
+            now = stamp(source.path)
             if target.is_file() and not overwrite:
+                if stamps.get(source.stem, now) != now:
+                    raise DatasetError("another image of that name has its mask there: choose another --output")
                 yield Annotated(source.name, "kept", _score_kept(references, source, target, spacing_mm))
                 continue
             mammogram = read_mammogram(source.path, spacing_mm=spacing_mm)
@@ -82,6 +91,8 @@ def annotate(
                 mammogram = replace(mammogram, view=view)
             mask = annotator(mammogram)
             _write(output, source, mammogram, mask)
+            with (output / STAMPS).open("a", encoding="utf-8") as lines:
+                lines.write(json.dumps([source.stem, now]) + "\n")
             yield Annotated(source.name, "written", _score(references, source, mammogram, mask))
         except RefusedError as error:
             if source.listed or error.reason is not Reason.NOT_DICOM:
@@ -92,6 +103,16 @@ def annotate(
             yield Annotated(source.name, "its name holds bytes that are no text, which ITK-SNAP can't open: rename it")
         except Exception as error:  # a file that nobody thought of: it is named, and the rest goes on
             yield Annotated(source.name, reason_of(error))
+
+
+def _read_stamps(path: Path) -> dict[str, str]:
+    """Stamp of the image that each stem's mask is of, as far as it was noted; a torn line is passed over."""
+    stamps: dict[str, str] = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        with suppress(ValueError):
+            stem, found = json.loads(line)
+            stamps[stem] = found
+    return stamps
 
 
 def _clash(output: Path, stem: str) -> str:

@@ -6,6 +6,7 @@ user interrupted.
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import signal
@@ -24,6 +25,9 @@ INTERRUPTED = 130
 
 def run(app: typer.Typer) -> None:
     """Run `app` on the process's arguments and exit. `--debug`, anywhere, shows tracebacks and debug logging."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a path may hold bytes that are no text
+            stream.reconfigure(errors="surrogateescape")
     debug = DEBUG in sys.argv[1:]
     arguments = [argument for argument in sys.argv[1:] if argument != DEBUG]
     logging.basicConfig(

@@ -10,8 +10,8 @@ In the folder: `exams` (DICOM files and masks), `overlays` (the test exams with 
 from __future__ import annotations
 
 import csv
+import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -25,9 +25,10 @@ from typing import Any, Final
 import numpy as np
 
 from maseg_nnunet.errors import MasegError, ModelError, UsageError
+from maseg_nnunet.experiment_steps import remove_damaged
 from maseg_nnunet.files import write_json, write_text
 from maseg_nnunet.manifest import ManifestRow, read_manifest
-from maseg_nnunet.paths import EXTERNAL_TRAINER, PREPROCESSED, RAW, RESULTS, trainers_folder
+from maseg_nnunet.paths import EXTERNAL_TRAINER, PREPROCESSED, RAW, RESULTS, external_trainers
 
 LEAST_BREAST_DICE: Final = 0.95
 LEAST_PECTORAL_DICE: Final = 0.80
@@ -140,9 +141,13 @@ def _claim(folder: Path, settings: Settings) -> None:
     if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not marker.is_file())):
         raise UsageError(f"{folder} holds something that is no demo's: name a new folder with --output")
     folder.mkdir(parents=True, exist_ok=True)
-    if write_json(marker, _fingerprint(settings)):
+    fingerprint = json.loads(json.dumps(_fingerprint(settings)))
+    if not marker.is_file() or json.loads(marker.read_text(encoding="utf-8")) != fingerprint:
+        # Empty until the work of others is gone: killed in between, the next run removes it.
+        write_json(marker, {})
         for name in ("exams", "work", "overlays", "report", "logs"):
             shutil.rmtree(folder / name, ignore_errors=True)
+        write_json(marker, fingerprint)
 
 
 def _fingerprint(settings: Settings) -> dict[str, Any]:
@@ -211,6 +216,7 @@ class _Run:
         return f"{TRAINER}, fold 0, on the CPU"
 
     def _predict(self) -> str:
+        remove_damaged(self.predictions)
         wanted = [self.predictions / f"{row.case}.nii.gz" for row in self._test_rows()]
         if not all(path.is_file() for path in wanted):
             self._run(
@@ -258,7 +264,7 @@ class _Run:
         words = [str(argument) for argument in arguments]
         name = f"{command}_{words[0]}" if command == "maseg" else command
         log = self.logs / f"{name}.log"
-        with log.open("w", encoding="utf-8") as stream:
+        with log.open("w", encoding="utf-8", errors="surrogateescape") as stream:
             stream.write(f"$ {command} {' '.join(words)}\n")
             stream.flush()
             status = subprocess.run(
@@ -289,7 +295,7 @@ def _environment(work: Path) -> Mapping[str, str]:
     folders = {name: str(work / name) for name in (RAW, PREPROCESSED, RESULTS)}
     for path in folders.values():
         Path(path).mkdir(parents=True, exist_ok=True)
-    return {**os.environ, **_SINGLE, **folders, EXTERNAL_TRAINER: str(trainers_folder())}
+    return {**os.environ, **_SINGLE, **folders, EXTERNAL_TRAINER: external_trainers()}
 
 
 def _score(vendor: str, view: str, intent: str, cases: Sequence[Mapping[str, str]]) -> Score:
@@ -310,5 +316,9 @@ def _picture(row: ManifestRow) -> str:
 
 def _cpu_seconds() -> float:
     """User and system time of this process and of the children that have ended."""
+    try:
+        import resource
+    except ImportError:  # Windows: this process's alone
+        return time.process_time()
     usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(u.ru_utime + u.ru_stime for u in usage)

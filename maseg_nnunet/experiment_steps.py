@@ -6,7 +6,6 @@ import gzip
 import os
 import shlex
 import shutil
-import subprocess
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from maseg_nnunet.errors import ModelError
-from maseg_nnunet.parallel import WorkerLostError, run_on_gpus, run_tasks
+from maseg_nnunet.parallel import WorkerLostError, run_command, run_on_gpus, run_tasks
 from maseg_nnunet.paths import ENDING
 
 
@@ -109,12 +108,10 @@ def run_step(step: Step, gpu: str | None = None) -> str:
         _link(link, file)
     program, *arguments = step.command
     environment = os.environ | dict(step.environment) | ({} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu})
-    step.log.parent.mkdir(parents=True, exist_ok=True)
-    with step.log.open("ab") as log:
-        status = subprocess.run([_program(program), *arguments], env=environment, stdout=log, stderr=log, check=False)
+    status = run_command([_program(program), *arguments], environment, step.log)
     # Commands that know by themselves what is left to do have no result to look for.
-    looks_done = step.is_done if step.result or step.masks else status.returncode == 0
-    return "" if looks_done else f"ended with status {status.returncode} and without its result; see {step.log}"
+    looks_done = step.is_done if step.result or step.masks else status == 0
+    return "" if looks_done else f"ended with status {status} and without its result; see {step.log}"
 
 
 def remove_damaged(folder: Path) -> None:

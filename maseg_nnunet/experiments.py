@@ -30,8 +30,8 @@ from maseg_nnunet.paths import (
     PREPROCESSED,
     RAW,
     RESULTS,
+    external_trainers,
     nnunet_folder,
-    trainers_folder,
 )
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def _step(
     spread: bool = False,
 ) -> Step:
     environment = {name: str(nnunet_folder(name).absolute()) for name in (RAW, PREPROCESSED, RESULTS)}
-    environment[EXTERNAL_TRAINER] = str(trainers_folder())
+    environment[EXTERNAL_TRAINER] = external_trainers()
     log = setup.output / "logs" / f"{title.replace(' ', '_')}.log"
     words, variables = tuple(map(str, command)), tuple(environment.items())
     return Step(title, words, log, result, masks, cases, model, links, spread, variables)

@@ -107,7 +107,7 @@ def _expanded(inputs: Sequence[Path]) -> Iterator[Path]:
         if path.suffix.lower() != LIST_SUFFIX or _is_folder(path):
             yield path
             continue
-        with path.open(encoding="utf-8", errors="surrogateescape") as lines:
+        with path.open(encoding="utf-8-sig", errors="surrogateescape") as lines:
             yield from (Path(line.strip()) for line in lines if line.strip())
 
 

@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import multiprocessing
 import queue
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import signal
+import subprocess
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures import as_completed as thread_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from itertools import islice
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from maseg_nnunet.command import on_signals
 from maseg_nnunet.errors import UsageError
 
 T = TypeVar("T")
@@ -43,6 +48,37 @@ def run_tasks(
             yield task, function(task)
     else:
         yield from _run_in_pool(function, tasks, workers)
+
+
+_RUNNING: Final[set[subprocess.Popen[bytes]]] = set()
+
+
+def run_command(words: Sequence[str], environment: Mapping[str, str], log: Path) -> int:
+    """The exit status of a command whose output is appended to `log`; for threads, and for workers of a cluster."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as stream, subprocess.Popen(words, env=environment, stdout=stream, stderr=stream) as process:
+        _RUNNING.add(process)
+        try:
+            return process.wait()
+        finally:
+            _RUNNING.discard(process)
+
+
+@contextmanager
+def commands_end_with_us() -> Iterator[None]:
+    """SIGTERM interrupts the block, and what `run_command` runs; Ctrl-C in a terminal reaches both by itself.
+
+    Left running, a training and the one that the next call of the same command starts would write into one folder.
+    """
+
+    def stop(number: int, frame: Any) -> None:
+        # At once: what comes after the exception waits for the threads, and those for their commands.
+        for process in tuple(_RUNNING):
+            process.send_signal(signal.SIGINT)
+        signal.default_int_handler(number, frame)
+
+    with on_signals(stop, signal.SIGTERM):
+        yield
 
 
 def gpu_numbers(gpus: str, device: str) -> list[str]:

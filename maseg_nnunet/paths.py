@@ -57,3 +57,10 @@ def trainers_folder() -> Path:
     if spec is None or not spec.origin:
         raise UsageError("the package maseg_nnunet.trainers is not installed: pip install maseg-nnunet")
     return Path(spec.origin).parent
+
+
+def external_trainers() -> str:
+    """What nnUNet_extTrainer must be: the folder of MasegTrainer, then those that the user has set."""
+    ours = str(trainers_folder())
+    theirs = os.environ.get(EXTERNAL_TRAINER, "").split(os.pathsep)
+    return os.pathsep.join([ours, *(path for path in theirs if path and path != ours)])

@@ -12,7 +12,6 @@ import json
 import math
 import os
 import statistics
-import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,8 +23,8 @@ from maseg_nnunet.files import write_text
 from maseg_nnunet.folds import check_cases
 from maseg_nnunet.labels import Label
 from maseg_nnunet.manifest import MANIFEST, read_manifest
-from maseg_nnunet.parallel import WorkerLostError, run_on_gpus, run_tasks
-from maseg_nnunet.paths import ENDING, EXTERNAL_TRAINER, PREPROCESSED, RAW, RESULTS, nnunet_folder, trainers_folder
+from maseg_nnunet.parallel import WorkerLostError, run_command, run_on_gpus, run_tasks
+from maseg_nnunet.paths import ENDING, EXTERNAL_TRAINER, PREPROCESSED, RAW, RESULTS, external_trainers, nnunet_folder
 
 
 @dataclass(frozen=True)
@@ -113,11 +112,11 @@ def plan_sweep(dataset: str, plans: str, fold: int, device: str) -> list[Trainin
     Raises UsageError where nnU-Net's folders are not set, DatasetError where the plans file is missing or a
     training was begun on other cases than the fold has now.
     """
-    folders = {name: str(nnunet_folder(name)) for name in (RAW, PREPROCESSED, RESULTS)}
+    folders = {name: str(nnunet_folder(name).absolute()) for name in (RAW, PREPROCESSED, RESULTS)}
     path = Path(folders[PREPROCESSED]) / dataset / f"{plans}.json"
     if not path.is_file():
         raise DatasetError(f"{path} is missing: run `maseg plan -d {int(dataset[7:10])} --plans {plans}` first")
-    folders[EXTERNAL_TRAINER] = str(trainers_folder())
+    folders[EXTERNAL_TRAINER] = external_trainers()
     trainings = [Training(variant, dataset, plans, fold, device, tuple(folders.items())) for variant in TABLE_4]
     for training in trainings:
         check_cases(training.output, path.parent, fold)
@@ -150,10 +149,7 @@ def train(training: Training, gpu: str | None = None) -> str:
     program, *arguments = training.command
     environment = os.environ | dict(training.folders) | ({} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu})
     training.output.mkdir(parents=True, exist_ok=True)
-    with training.log.open("ab") as log:
-        status = subprocess.run(
-            [_beside_python(program), *arguments], env=environment, stdout=log, stderr=log, check=False
-        ).returncode
+    status = run_command([_beside_python(program), *arguments], environment, training.log)
     if training.summary.is_file():
         return ""
     return f"nnUNetv2_train ended with status {status} and without scores; its last words are in {training.log}"

@@ -52,6 +52,26 @@ def test_what_a_person_corrected_is_kept_and_read_back(films: Path, tmp_path: Pa
     assert (SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(label)))[:5, :5] == 2).all()
 
 
+def test_another_image_of_that_name_is_not_taken_for_the_one_before(films: Path, tmp_path: Path, maseg: Run) -> None:
+    for day, name in (("monday", "mdb001"), ("tuesday", "mdb002")):
+        (tmp_path / day).mkdir()
+        shutil.copy(films / "films" / f"{name}.pgm", tmp_path / day / "im1.pgm")
+    options = ("-o", tmp_path / "masks", "--spacing-mm", 0.2)
+    assert maseg("annotate", tmp_path / "monday", *options).status == 0
+    assert "1 kept" in maseg("annotate", tmp_path / "monday", *options).out
+    mask = (tmp_path / "masks" / "im1.nii.gz").read_bytes()
+    answer = maseg("annotate", tmp_path / "tuesday", *options)
+    assert answer.status == 1 and "another image of that name" in answer.err
+    assert (tmp_path / "masks" / "im1.nii.gz").read_bytes() == mask
+    assert maseg("annotate", tmp_path / "tuesday", *options, "--overwrite").status == 0
+    assert "1 kept" in maseg("annotate", tmp_path / "tuesday", *options).out
+
+
+def test_a_model_without_its_method_is_told(films: Path, tmp_path: Path, maseg: Run) -> None:
+    answer = maseg("annotate", films / "films", "-o", tmp_path, "--model", tmp_path)
+    assert answer.status == 2 and "--method model" in answer.err
+
+
 def test_report_against_references(films: Path, tmp_path: Path, maseg: Run) -> None:
     arguments = ("annotate", films / "films", "-o", tmp_path, "--spacing-mm", 0.2, "--view", "MLO")
     done = maseg(*arguments, "--report", films / "masks")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 import typer
@@ -83,3 +85,12 @@ def test_off_the_main_thread_signals_stay_as_they_are() -> None:
     thread.start()
     thread.join()
     assert handlers == [signal.getsignal(signal.SIGTERM)]
+
+
+def test_a_path_that_is_no_text_can_be_printed(tmp_path: Path) -> None:
+    """In a process of its own: pytest's own streams are not the terminal's."""
+    lines = ["import sys, typer", "from maseg_nnunet.command import run", "app = typer.Typer()", "@app.command()",
+             "def show() -> None:", "    typer.echo('results in M\\udcfcller')", "run(app)"]  # fmt: skip
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
+    ended = subprocess.run([sys.executable, "-c", "\n".join(lines)], env=environment, capture_output=True, check=False)
+    assert (ended.returncode, ended.stdout) == (0, b"results in M\xfcller\n"), ended.stderr

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -68,3 +70,18 @@ def test_a_task_that_kills_its_worker_twice_is_named_and_the_rest_goes_on() -> N
 def test_an_error_of_the_task_ends_the_run(workers: int) -> None:
     with pytest.raises(OSError, match="No space"):
         list(run_tasks(fail, range(10), workers=workers))
+
+
+def test_a_command_ends_with_the_run_that_started_it(tmp_path: Path) -> None:
+    child = "import time; open('began', 'w').close(); time.sleep(60)"
+    lines = ["import sys", "from pathlib import Path", "from maseg_nnunet.parallel import *",
+             "def step(task, gpu): return run_command([sys.executable, '-c', task], {}, Path('log'))",
+             "with commands_end_with_us():", f"    list(run_on_gpus(step, [{child!r}]))"]  # fmt: skip
+    run = subprocess.Popen([sys.executable, "-c", "\n".join(lines)], cwd=tmp_path, stderr=subprocess.PIPE)
+    end = time.monotonic() + 30
+    while not (tmp_path / "began").exists():
+        assert time.monotonic() < end and run.poll() is None
+        time.sleep(0.05)
+    run.terminate()
+    assert "KeyboardInterrupt" in run.communicate(timeout=30)[1].decode(), "it waits for what it has interrupted"
+    assert "KeyboardInterrupt" in (tmp_path / "log").read_text()

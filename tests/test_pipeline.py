@@ -494,6 +494,13 @@ def test_a_worker_with_another_model_is_told(settings: Settings, exams: Path) ->
         predict_batch(Batch(settings, "0" * 64, (source,)))
 
 
+def test_a_folder_without_an_image_is_told(maseg: Run, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "letter.doc").write_bytes(b"Dear colleague")
+    answer = maseg("predict", tmp_path / "notes", "-o", tmp_path / "out", "--model", model, "--device", "cpu")
+    assert answer.status == 1 and "no image was found" in answer.err
+
+
 def test_a_summary_counts_what_is_bad() -> None:
     summary = Summary()
     for status in Status:

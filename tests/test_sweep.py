@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 from itertools import pairwise
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from maseg_nnunet import sweep
 from maseg_nnunet.errors import DatasetError, UsageError
 from maseg_nnunet.manifest import MANIFEST, ManifestRow, write_manifest
+from maseg_nnunet.paths import external_trainers, trainers_folder
 
 DATASET = "Dataset500_Maseg"
 DICE = (0.5, 0.6, 0.7, 0.65, 0.2, 0.6, 0.59, 0.4)
@@ -179,3 +181,19 @@ def test_command_line(base: Path, capsys: pytest.CaptureFixture[str], monkeypatc
     assert (base / "nnUNet_results" / DATASET / "sweep_maseg_paper_fold0.csv").is_file()
     for wrong in (["--device", "abacus"], ["--gpus", "0,0"], ["--gpus", "x"], ["--gpus", "0", "--device", "cpu"]):
         assert isinstance(runner.invoke(app, ["sweep", "-d", "500", *wrong]).exception, UsageError)
+
+
+def test_the_users_own_trainers_stay(base, monkeypatch):
+    ours = str(trainers_folder())
+    monkeypatch.setenv("nnUNet_extTrainer", os.pathsep.join(["/my/trainers", ours]))
+    assert external_trainers() == os.pathsep.join([ours, "/my/trainers"])
+    assert dict(trainings()[0].folders)["nnUNet_extTrainer"] == external_trainers()
+    monkeypatch.delenv("nnUNet_extTrainer")
+    assert external_trainers() == ours
+
+
+def test_relative_folders_reach_another_machine_whole(base, monkeypatch):
+    monkeypatch.chdir(base)
+    for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
+        monkeypatch.setenv(name, os.path.relpath(os.environ[name], base))
+    assert all(Path(path).is_absolute() for path in dict(trainings()[0].folders).values())

@@ -96,7 +96,7 @@ def table_beside(folder: Path, name: str) -> dict[str, dict[str, str]]:
     """Rows by the column image_id of the CSV `name` in `folder` or beside it; empty where there is none."""
     for file in (folder / name, folder.resolve().parent / name):
         if file.is_file():
-            with file.open(newline="", encoding="utf-8") as handle:
+            with file.open(newline="", encoding="utf-8-sig") as handle:
                 return {row["image_id"]: row for row in csv.DictReader(handle) if row.get("image_id")}
     return {}
 

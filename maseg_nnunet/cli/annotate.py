@@ -56,6 +56,8 @@ def annotate(
         projection = None if view is None else View(view.upper())
     except ValueError as error:
         raise UsageError(f"--view {view}: one of {', '.join(v.value for v in View if v.value)}") from error
+    if model is not None and method is not Method.MODEL:
+        raise UsageError("--model is for --method model")
     results: list[library.Annotated] = []
     with Progress(SpinnerColumn(), TextColumn("{task.completed} images"), TimeElapsedColumn()) as bar:
         task = bar.add_task("", total=None)

@@ -19,9 +19,9 @@ def env(
 
     Example: eval "$(maseg env --base /data/nnunet)"
     """
-    from maseg_nnunet.paths import EXTERNAL_TRAINER, PREPROCESSED, RAW, RESULTS, trainers_folder
+    from maseg_nnunet.paths import EXTERNAL_TRAINER, PREPROCESSED, RAW, RESULTS, external_trainers
 
     for variable in (RAW, PREPROCESSED, RESULTS):
         value = os.environ.get(variable) or str((base / variable).resolve())
         typer.echo(f"export {variable}={shlex.quote(value)}")
-    typer.echo(f"export {EXTERNAL_TRAINER}={shlex.quote(str(trainers_folder()))}")
+    typer.echo(f"export {EXTERNAL_TRAINER}={shlex.quote(external_trainers())}")

@@ -50,7 +50,7 @@ def experiments(
     from maseg_nnunet.errors import UsageError
     from maseg_nnunet.evaluation.cases import ProblemsError
     from maseg_nnunet.experiment_steps import run_phases
-    from maseg_nnunet.parallel import gpu_numbers
+    from maseg_nnunet.parallel import commands_end_with_us, gpu_numbers
 
     if scheduler and gpus:
         raise UsageError("--gpus is for this machine; with --scheduler every worker uses its own GPU")
@@ -69,8 +69,9 @@ def experiments(
         typer.echo(f"# tables: {setup.report(experiment)}")
         return
     library.check_output(setup)
-    for step, problem in run_phases(phases, gpus=numbers, scheduler=scheduler):
-        typer.echo(f"{step.title}: {problem or 'finished'}", err=bool(problem))
+    with commands_end_with_us():
+        for step, problem in run_phases(phases, gpus=numbers, scheduler=scheduler):
+            typer.echo(f"{step.title}: {problem or 'finished'}", err=bool(problem))
     try:
         shown = library.write_tables(experiment, setup, pictures=pictures)
     except ProblemsError as error:

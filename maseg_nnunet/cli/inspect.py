@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -39,9 +40,10 @@ def inspect(
     from maseg_nnunet.writers.png import write_displayed
 
     places = _preview_paths(files, preview)
-    sources = {file.resolve() for file in files}
+    # Not resolve(): before Python 3.13 it breaks on a link to itself.
+    sources = {os.path.realpath(file) for file in files}
     for place in places:
-        if place is not None and place.resolve() in sources:
+        if place is not None and os.path.realpath(place) in sources:
             raise UsageError(f"--preview would write over {place}, an input: choose another file or folder")
     inspections = []
     for file, place in zip(files, places, strict=True):

@@ -68,6 +68,8 @@ def predict(
 
     formats = parse_formats(format_)
     found = find_model(model).absolute()
+    from maseg_nnunet.errors import DatasetError
+    from maseg_nnunet.outcomes import Status
     from maseg_nnunet.pipeline import predict as run
     from maseg_nnunet.steps import Settings
 
@@ -92,6 +94,8 @@ def predict(
     _tell(summary, output)
     if summary.bad:
         raise typer.Exit(1)
+    if set(summary.counts) == {Status.IGNORED}:
+        raise DatasetError("no image was found")
 
 
 class _Progress:

@@ -28,7 +28,7 @@ def sweep(
 
     from maseg_nnunet import sweep as library
     from maseg_nnunet.errors import ModelError
-    from maseg_nnunet.parallel import gpu_numbers
+    from maseg_nnunet.parallel import commands_end_with_us, gpu_numbers
     from maseg_nnunet.paths import PREPROCESSED, dataset_folder, nnunet_folder
 
     numbers = gpu_numbers(gpus, device)
@@ -42,10 +42,11 @@ def sweep(
             console.print(" ".join(training.command), soft_wrap=True, highlight=False)
         return
     failed = []
-    for training, problem in library.run_sweep(trainings, gpus=numbers, scheduler=scheduler or None):
-        outcome = problem or "finished"
-        console.print(f"{training.variant.trainer}: {outcome}", soft_wrap=True, highlight=False)
-        failed += [training.variant.trainer] if problem else []
+    with commands_end_with_us():
+        for training, problem in library.run_sweep(trainings, gpus=numbers, scheduler=scheduler or None):
+            outcome = problem or "finished"
+            console.print(f"{training.variant.trainer}: {outcome}", soft_wrap=True, highlight=False, markup=False)
+            failed += [training.variant.trainer] if problem else []
     scores = [library.score(training) for training in trainings if training.state == "finished"]
     best = library.winner(scores)
     table = Table("Loss", "alpha pectoral", "Breast", "Pectoral", "images, with muscle", "Trainer")

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -296,6 +297,10 @@ def test_split_file(films: Path, tmp_path: Path) -> None:
     file.write_text("image,subset\n" + "\n".join(lines).replace("mdb001,test", "mdb001,train") + "\n")
     with pytest.raises(DatasetError, match="1 have several"):
         convert_dataset(request(films, tmp_path / "torn", split_file=file))
+    file.write_bytes(b"image,subset\nM\xe4rz,train\n")
+    for options in ({"split_file": file}, {"masks": file}):
+        with pytest.raises(DatasetError, match="no CSV in UTF-8"):
+            convert_dataset(replace(request(films, tmp_path / "torn"), **options))
     assert not (tmp_path / "torn").exists()
 
 

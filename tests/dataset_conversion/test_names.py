@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from maseg_nnunet.dataset_conversion.names import (
+    KeyFile,
     Pseudonyms,
     default_key_file,
     drawing_number,
@@ -55,3 +56,17 @@ def test_a_bad_key_file_is_an_error_not_a_new_key(tmp_path: Path, content: bytes
     with pytest.raises(DatasetError, match="key file"):
         load_key(file)
     assert file.exists() == (content is not None)
+
+
+def test_another_key_on_a_worker_is_an_error_not_other_names(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_bytes(KEY)
+    key = KeyFile.of(file)
+    assert key.load() == KEY and key.path.is_absolute() and KEY.hex() not in repr(key)
+    file.write_bytes(KEY[::-1])
+    with pytest.raises(DatasetError, match="another key"):
+        key.load()
+    file.unlink()
+    with pytest.raises(DatasetError, match="key file"):
+        key.load()
+    assert not file.exists(), "a worker makes none"

@@ -203,6 +203,9 @@ class Server:
     ) -> None:
         self._stopping.set()
         # Associations too: what they sent after this would be acknowledged, and unseen until the start after the next.
+        for association in self._entity.active_associations:
+            if association.is_rejected:  # it is ending: what aborts it now breaks its thread
+                association.join(1)
         self._entity.shutdown()
         self._spool.received.put(None)
         self._spool.ready.put(None)

@@ -9,9 +9,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
-import torch
 from maseg_nnunet.trainers.maseg_variants import MasegTrainerVaried
 
 from maseg_nnunet.varied_patches import VariedPatches, Variety
@@ -20,35 +18,14 @@ from maseg_nnunet.varied_patches import VariedPatches, Variety
 class MasegTrainerVariedShort(MasegTrainerVaried):
     """800 steps of MasegTrainerVaried."""
 
+    length = (16, 50)
     final_validation_cases = 2
-
-    def __init__(
-        self,
-        plans: dict[str, Any],
-        configuration: str,
-        fold: int,
-        dataset_json: dict[str, Any],
-        device: torch.device = torch.device("cuda"),
-    ) -> None:
-        super().__init__(plans, configuration, fold, dataset_json, device)
-        self.num_epochs = 16
-        self.num_iterations_per_epoch = 50
 
 
 class MasegTrainerVariedMedium(MasegTrainerVariedShort):
     """3,000 steps of MasegTrainerVaried: muscles of CC views take more than 800 to learn."""
 
-    def __init__(
-        self,
-        plans: dict[str, Any],
-        configuration: str,
-        fold: int,
-        dataset_json: dict[str, Any],
-        device: torch.device = torch.device("cuda"),
-    ) -> None:
-        super().__init__(plans, configuration, fold, dataset_json, device)
-        self.num_epochs = 30
-        self.num_iterations_per_epoch = 100
+    length = (30, 100)
 
 
 class MasegTrainerVariedNoDisplays(MasegTrainerVariedShort):

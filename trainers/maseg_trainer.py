@@ -56,13 +56,15 @@ class MasegTrainer(nnUNetTrainer):
 
     `alpha`: weights of the classes in the loss. `recipe`: the augmentation. `patience`: epochs without a better
     validation loss after which training stops, None for never. `loader`: what makes the training patches.
-    `final_validation_cases`: how many cases nnU-Net's final validation segments, None for all.
+    `length`: epochs at most, and steps of each. `final_validation_cases`: how many cases nnU-Net's final validation
+    segments, None for all.
     """
 
     alpha: tuple[float, ...] = PAPER_ALPHA
     recipe: Recipe = Recipe()
     patience: int | None = 10
     loader: Callable[..., TrainingPatches] = TrainingPatches
+    length: tuple[int, int] = (200, 250)
     final_validation_cases: int | None = None
 
     def __init__(
@@ -76,7 +78,7 @@ class MasegTrainer(nnUNetTrainer):
         super().__init__(plans, configuration, fold, dataset_json, device)
         self.initial_lr = 1e-3
         self.weight_decay = 1e-2
-        self.num_epochs = 200
+        self.num_epochs, self.num_iterations_per_epoch = self.length
         self.inference_allowed_mirroring_axes: tuple[int, ...] | None = (COLUMNS,)
         self.network: Any
         self.dataset_class: Any

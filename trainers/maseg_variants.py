@@ -95,18 +95,7 @@ class MasegTrainerVaried(MasegTrainer):
     patience = None
     recipe = replace(Recipe(), rotation=7.0, alpha_affine=25.0, noise=(0.0, 0.05))
     loader: Callable[..., TrainingPatches] = VariedPatches
-
-    def __init__(
-        self,
-        plans: dict[str, Any],
-        configuration: str,
-        fold: int,
-        dataset_json: dict[str, Any],
-        device: torch.device = torch.device("cuda"),
-    ) -> None:
-        super().__init__(plans, configuration, fold, dataset_json, device)
-        self.num_epochs = 80
-        self.num_iterations_per_epoch = 100
+    length = (80, 100)
 
     def make_loss(self) -> PixelLoss:
         """Cross-entropy and soft Dice."""
@@ -120,6 +109,7 @@ class MasegTrainerDemo(MasegTrainerPlainCE):
     muscle after anything from 300 to more than the 1,000 steps it has here, by these two within 200.
     """
 
+    length = (10, 100)
     final_validation_cases = 4
 
     def __init__(
@@ -132,8 +122,6 @@ class MasegTrainerDemo(MasegTrainerPlainCE):
     ) -> None:
         super().__init__(plans, configuration, fold, dataset_json, device)
         self.initial_lr = 3e-3
-        self.num_epochs = 10
-        self.num_iterations_per_epoch = 100
         self.oversample_foreground_percent = 1.0
 
     def on_train_start(self) -> None:

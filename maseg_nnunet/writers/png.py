@@ -1,4 +1,4 @@
-"""PNG pictures: masks, the displayed image, previews with the two edges, thumbnails. Not for masks on other grids.
+"""PNG pictures: masks, the displayed image and previews with the two edges. Not for masks on other grids.
 
 A preview follows the paper's Fig. 3: the background/breast edge is red, the breast/pectoral muscle edge blue.
 """
@@ -23,8 +23,6 @@ BLUE: Final = (64, 128, 255)
 PREVIEW_LONGEST: Final = 1536
 """Longer side of a preview in pixels: fits a screen, and keeps a two-pixel line visible."""
 
-THUMBNAIL_LONGEST: Final = 256
-
 
 def write_mask_png(path: Path, mask: npt.NDArray[np.uint8]) -> bool:
     """Write `mask` (rows, columns) of labels as an 8-bit PNG with the values 0, 1 and 2; tell whether it changed."""
@@ -45,11 +43,6 @@ def write_preview(path: Path, displayed: npt.NDArray[np.floating[Any]], mask: np
     small = shrink(displayed, PREVIEW_LONGEST)
     size = (small.shape[1], small.shape[0])
     return _write(path, overlay(small, cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST).astype(np.uint8)))
-
-
-def write_thumbnail(path: Path, displayed: npt.NDArray[np.floating[Any]], longest: int = THUMBNAIL_LONGEST) -> bool:
-    """Write the displayed image (rows, columns) in [0, 1], at most `longest` pixels on a side, as 8-bit gray PNG."""
-    return _write(path, to_gray(shrink(displayed, longest)))
 
 
 def overlay(displayed: npt.NDArray[np.floating[Any]], mask: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

@@ -18,7 +18,6 @@ from maseg_nnunet.errors import DatasetError
 from maseg_nnunet.losses import CrossEntropyAndDice, PlainCrossEntropy, WeightedCrossEntropy, WeightedFocal
 from maseg_nnunet.manifest import MANIFEST, read_manifest, write_manifest
 from maseg_nnunet.paths import SPLITS, VOI_LUTS
-from maseg_nnunet.precision import cpu_has_bf16
 from maseg_nnunet.varied_patches import Variety
 from tests.trainers import tiny
 
@@ -299,7 +298,6 @@ def test_a_foreign_network_is_made_to_clamp(tiny_base: Path) -> None:
     ).state_dict())  # fmt: skip
 
 
-@pytest.mark.skipif(not cpu_has_bf16(), reason="this CPU has no bfloat16")
 def test_training_step_in_bfloat16_is_close_to_float32(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scripted(monkeypatch, ())
     results = []

@@ -14,7 +14,7 @@ import numpy as np
 from maseg_nnunet.chest_wall import beyond_chest_wall
 from maseg_nnunet.labels import Label
 from maseg_nnunet.mammogram import Mammogram
-from maseg_nnunet.varied_patches import Image, paste_beside, raw_like
+from maseg_nnunet.varied_patches import Image, as_scanned, paste_beside, raw_like
 
 
 def as_it_is(image: Image, labels: np.ndarray, rng: np.random.Generator) -> Image:
@@ -30,8 +30,17 @@ def with_artefacts(image: Image, labels: np.ndarray, rng: np.random.Generator) -
     return paste_beside(np.clip(image, 0, 1), labels != Label.BACKGROUND, rng)
 
 
+def scanned(image: Image, labels: np.ndarray, rng: np.random.Generator) -> Image:
+    return as_scanned(np.clip(image, 0, 1), labels != Label.BACKGROUND, rng)
+
+
 Change = Callable[[Image, np.ndarray, np.random.Generator], Image]
-CONDITIONS: dict[str, Change] = {"as it is": as_it_is, "raw-like": unprocessed, "labels, tape": with_artefacts}
+CONDITIONS: dict[str, Change] = {
+    "as it is": as_it_is,
+    "raw-like": unprocessed,
+    "labels, tape": with_artefacts,
+    "film edges": scanned,
+}
 
 
 def changed(mammogram: Mammogram, labels: np.ndarray, case: str, change: Change) -> Mammogram:

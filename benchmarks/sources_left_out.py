@@ -5,7 +5,8 @@
 Trains on the folds of the combined data set that leave one source out, by each of the trainers, unless that is done
 already; killed and started again it goes on. Scores that are there are not made again: a changed data set or another
 version wants another -o and another nnUNet_results. Every woman of the source left out is segmented, as `maseg predict`
-does it. `raw-like` and `labels, tape` are its test women again, changed by the same functions as in training.
+does it. `raw-like`, `labels, tape` and `film edges` are its test women again, changed by the same functions as in
+training.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ TRAINERS = (
     "MasegTrainerVariedShort",
     "MasegTrainerVariedNoDisplays",
     "MasegTrainerVariedNoArtefacts",
+    "MasegTrainerVariedNoFilmEdges",
     "MasegTrainerVariedNoRawLike",
     "MasegTrainerVariedNoTissue",
 )

@@ -8,7 +8,7 @@ knows where a breast is.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -16,6 +16,9 @@ import numpy.typing as npt
 
 Image = npt.NDArray[np.float32]
 Keep = npt.NDArray[np.bool_]
+
+SCANNER_BED: Final = 0.004
+"""Gray of what a film scanner sees beside the film: nearly, but not exactly, black."""
 
 _FONT = cv2.FONT_HERSHEY_DUPLEX
 
@@ -76,12 +79,29 @@ def paste_film_edge(image: Image, before: int, after: int, *, rng: np.random.Gen
     Returns (rows, before + columns + after).
     """
     scan = np.pad(image, ((0, 0), (before, after))).astype(np.float32)
-    scan[:, :before] = scan[:, scan.shape[1] - after :] = 0.004
+    scan[:, :before] = scan[:, scan.shape[1] - after :] = SCANNER_BED
     rows, columns = scan.shape
     for edge in (before - 1, columns - after):
         if 0 < edge < columns - 1 and rng.random() < 0.4:
             scan[int(rng.uniform(0, 0.3) * rows) : int(rng.uniform(0.7, 1.0) * rows), edge] = rng.uniform(0.5, 1.0)
     return scan
+
+
+def end_film(
+    image: Image, corners: npt.NDArray[np.float64], *, rim: float = 0.0, width: int = 1, keep: Keep | None = None
+) -> Image:
+    """A film with these `corners`, float (4, 2) of (row, column), one after the other: beyond it, the scanner's bed.
+
+    Light that falls past the film draws its edges `width` pixels wide and `rim` bright; 0 for none.
+    """
+    outline = np.round(corners[:, ::-1]).astype(np.int32)
+    bed, edges = np.ones(image.shape, np.float32), np.zeros(image.shape, np.float32)
+    cv2.fillPoly(bed, [outline], 0.0)
+    image = _blend(image, bed, SCANNER_BED, keep)
+    if rim:
+        cv2.polylines(edges, [outline], isClosed=True, color=1.0, thickness=width)
+        image = _blend(image, edges, rim, keep)
+    return image
 
 
 def fog_background(image: Image, keep: Keep, *, strength: float, rng: np.random.Generator) -> Image:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset
 
-from maseg_nnunet.artefacts import fog_background, paste_label, paste_tape, paste_text
+from maseg_nnunet.artefacts import end_film, fog_background, paste_label, paste_tape, paste_text
 from maseg_nnunet.cc_muscle import with_cc_muscle
 from maseg_nnunet.chest_wall import beyond_chest_wall, chest_wall_is_left, extent
 from maseg_nnunet.labels import Label
@@ -42,7 +42,8 @@ class Variety:
 
     `displays`: another window or sigmoid, where an image has none of its own; `rims`: a breast that fades, or is
     equalized, towards its skin; `muscles`: another brightness of the muscle; `raw_like`: made to look unprocessed;
-    `artefacts`: something pasted beside the breast; `cc_muscles`: a muscle drawn, where there is none.
+    `artefacts`: something pasted beside the breast; `film_edges`: the edges of a film, where it is not made raw-like;
+    `cc_muscles`: a muscle drawn, where there is none.
     `small_muscles`: how much more often an image with a small muscle is drawn than another.
     """
 
@@ -51,6 +52,7 @@ class Variety:
     muscles: float = 0.3
     raw_like: float = 0.12
     artefacts: float = 0.35
+    film_edges: float = 0.25
     cc_muscles: float = 0.3
     small_muscles: float = 3.0
 
@@ -91,12 +93,15 @@ class VariedPatches(TrainingPatches):
         return image
 
     def finish(self, image: Image, labels: npt.NDArray[np.uint8]) -> Patch:
-        """At times as in a raw image; artefacts beside the breast; then gamma and noise."""
+        """At times as in a raw image; artefacts beside the breast; the edges of a film; then gamma and noise."""
         breast = labels != Label.BACKGROUND
-        if self.rng.random() < self.variety.raw_like:
+        is_raw = self.rng.random() < self.variety.raw_like
+        if is_raw:
             image = within_edges(raw_like(image, self.rng), breast, self.rng)
         if self.rng.random() < self.variety.artefacts:
             image = paste_beside(image, breast, self.rng)
+        if not is_raw and self.rng.random() < self.variety.film_edges:
+            image = as_scanned(image, breast, self.rng)
         return super().finish(image, labels)
 
 
@@ -154,6 +159,31 @@ def within_edges(image: Image, breast: npt.NDArray[np.bool_], rng: np.random.Gen
     seen = np.zeros_like(breast)
     seen[max(0, rows.start - above) : rows.stop + below, max(0, columns.start - left) : columns.stop + right] = True
     return np.where(seen & ~beyond_chest_wall(breast), image, np.float32(0))
+
+
+def as_scanned(image: Image, breast: npt.NDArray[np.bool_], rng: np.random.Generator) -> Image:
+    """`image` as a film on a scanner's black bed: its base is not black, and it ends up to 0.3 patches off `breast`.
+
+    Above, below and on the skin's side, a little askew; half of the films have bright edges. Nothing is changed beyond
+    the chest wall, where it would hide in the muscle, nor without a breast.
+    """
+    if not breast.any():
+        return image
+    rows, columns = extent(breast)
+    beyond = beyond_chest_wall(breast)
+    image = np.where(beyond, image, fog_background(image, breast, strength=float(rng.uniform(0, 0.15)), rng=rng))
+    height, width = image.shape
+    above, below = rows.start - rng.uniform(0, 0.3) * height, rows.stop - 1 + rng.uniform(0, 0.3) * height
+    # Far past the patch at the chest wall: whatever was seen there stays.
+    left, right = -float(width), 2.0 * width
+    if chest_wall_is_left(breast):
+        right = columns.stop - 1 + rng.uniform(0, 0.3) * width
+    else:
+        left = columns.start - rng.uniform(0, 0.3) * width
+    corners = np.array([[above, left], [above, right], [below, right], [below, left]])
+    corners += rng.uniform(-0.02, 0.02, corners.shape) * image.shape
+    rim = float(rng.uniform(0.3, 1)) if rng.random() < 0.5 else 0.0
+    return end_film(image, corners, rim=rim, width=int(rng.integers(1, 4)), keep=breast | beyond)
 
 
 def paste_beside(image: Image, breast: npt.NDArray[np.bool_], rng: np.random.Generator) -> Image:

@@ -46,6 +46,12 @@ class MasegTrainerVariedNoArtefacts(MasegTrainerVariedShort):
     loader = staticmethod(partial(VariedPatches, variety=Variety(artefacts=0)))
 
 
+class MasegTrainerVariedNoFilmEdges(MasegTrainerVariedShort):
+    """Without the edges of films."""
+
+    loader = staticmethod(partial(VariedPatches, variety=Variety(film_edges=0)))
+
+
 class MasegTrainerVariedNoTissue(MasegTrainerVariedShort):
     """Without rims and muscles of another brightness."""
 

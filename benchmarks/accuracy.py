@@ -38,9 +38,7 @@ def main() -> None:
     parser.add_argument("-d", "--dataset", type=int, action="append", required=True, help="converted data set")
     parser.add_argument("-o", "--output", type=Path, default=Path("accuracy"))
     parser.add_argument("--split", default="test", help="test, val, or all for every woman, as for a set left out")
-    parser.add_argument(
-        "--change", choices=CONDITIONS, default="as it is", help="how the images are made harder"
-    )
+    parser.add_argument("--change", choices=CONDITIONS, default="as it is", help="how the images are made harder")
     parser.add_argument("--tta", action="store_true", help="average with the mirrored image")
     parser.add_argument("--no-keep-largest", action="store_true", help="masks as the network gives them")
     options = parser.parse_args()

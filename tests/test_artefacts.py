@@ -57,6 +57,20 @@ def test_film_edge_adds_black_columns() -> None:
     assert np.array_equal(scan[:, 7:307], np.full((200, 300), np.float32(0.5)))
 
 
+def test_a_film_ends_at_its_corners_and_spares_what_is_kept() -> None:
+    film = np.full(BLACK.shape, 0.5, np.float32)
+    corners = np.array([[20.0, 30.0], [20.0, 180.0], [120.0, 180.0], [120.0, 30.0]])
+    ended = artefacts.end_film(film, corners, keep=KEEP)
+    within = np.zeros(BLACK.shape, bool)
+    within[20:121, 30:181] = True
+    assert np.allclose(ended, np.where(within | KEEP, film, artefacts.SCANNER_BED), atol=1e-6)
+    rimmed = artefacts.end_film(film, corners, rim=0.9, width=3, keep=KEEP)
+    bright = rimmed > 0.6
+    assert bright[20, 30:181].all() and bright[20:121, 30].all() and not (bright & KEEP).any()
+    assert not bright[25:116, 35:176].any()
+    assert np.array_equal(film, np.full(BLACK.shape, 0.5, np.float32))
+
+
 def test_fog_lifts_the_background_and_not_the_breast() -> None:
     image = np.where(KEEP, np.float32(0.6), np.float32(0))
     fogged = artefacts.fog_background(image, KEEP, strength=0.1, rng=rng())

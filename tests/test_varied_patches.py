@@ -13,6 +13,7 @@ from maseg_nnunet.varied_patches import (
     VariedPatches,
     Variety,
     another_display,
+    as_scanned,
     has_full_range_only,
     paste_beside,
     raw_like,
@@ -145,6 +146,41 @@ def test_nothing_lies_beyond_the_chest_wall(mirrored: bool) -> None:
         changed |= (pasted[:, ::-1] if mirrored else pasted) > 0
     assert not changed[:, :25].any()
     assert changed[:, 25:][~keep[:, 25:]].mean() > 0.95
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_a_film_ends_beside_the_breast_and_not_at_the_chest_wall(mirrored: bool) -> None:
+    rows, columns = np.indices((160, 128))
+    keep = ((rows - 80) ** 2 + (columns - 25) ** 2 < 30**2) & (columns >= 25)
+    rng = np.random.default_rng(7)
+    image = np.where(keep, 0.5, 0.2).astype(np.float32)
+    turned = slice(None, None, -1 if mirrored else 1)
+    films = []
+    for _ in range(200):
+        scan = as_scanned(image[:, turned], keep[:, turned], rng)[:, turned]
+        assert scan.dtype == np.float32 and scan.min() >= 0 and scan.max() <= 1
+        assert np.array_equal(scan[keep], image[keep]) and np.array_equal(scan[:, :25], image[:, :25])
+        films.append(scan)
+    bed = np.mean(np.array(films) < 0.1, axis=0)
+    assert bed[80, 56] < 0.1 < bed[80, 75] < bed[80, 90] and bed[80, 105] == 1
+    assert bed[48, 40] < 0.15 < bed[20, 40] and bed[112, 40] < 0.15 < bed[140, 40]
+    assert 0.3 < np.mean([scan[:, 25:][~keep[:, 25:]].max() > 0.29 for scan in films]) < 0.7
+    assert np.array_equal(as_scanned(RAMP, np.zeros(RAMP.shape, bool), rng), RAMP)
+
+
+def test_a_raw_like_patch_is_no_film(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+
+    def scanned(image: np.ndarray, *rest: Any) -> np.ndarray:
+        calls.append(1)
+        return image
+
+    monkeypatch.setattr("maseg_nnunet.varied_patches.as_scanned", scanned)
+    for raw, patches in ((1.0, 0), (0.0, 8)):
+        calls.clear()
+        loader = varied(Cases(["a"]), batch_size=8, variety=Variety(raw_like=raw, film_edges=1))
+        next(loader)
+        assert len(calls) == patches
 
 
 def test_only_an_image_without_look_up_tables_gets_others() -> None:

@@ -354,6 +354,7 @@ LEFT_OUT = {
     "MasegTrainerVariedNoDisplays": Variety(displays=0),
     "MasegTrainerVariedNoRawLike": Variety(raw_like=0),
     "MasegTrainerVariedNoArtefacts": Variety(artefacts=0),
+    "MasegTrainerVariedNoFilmEdges": Variety(film_edges=0),
     "MasegTrainerVariedNoTissue": Variety(rims=0, muscles=0),
     "MasegTrainerVariedNoCCMuscles": Variety(cc_muscles=0),
 }

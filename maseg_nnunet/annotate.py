@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
@@ -46,11 +47,15 @@ _SUFFIXES: Final = (".nii.gz", ".nii", ".nrrd", ".mha", ".png")
 
 @dataclass(frozen=True)
 class Annotated:
-    """What became of one image: "written", "kept" (its mask was there already), or why not; its score, if compared."""
+    """What became of one image: "written", "kept" (its mask was there already), or why not.
+
+    Where it was compared, its score, or why its mask, which is there, has none.
+    """
 
     name: str
     outcome: str
     score: CaseScore | None = None
+    unscored: str = ""
 
 
 def annotate(
@@ -84,7 +89,9 @@ def annotate(
             if target.is_file() and not overwrite:
                 if stamps.get(source.stem, now) != now:
                     raise DatasetError("another image of that name has its mask there: choose another --output")
-                yield Annotated(source.name, "kept", _score_kept(references, source, target, spacing_mm))
+                yield _compared(
+                    Annotated(source.name, "kept"), partial(_score_kept, references, source, target, spacing_mm)
+                )
                 continue
             mammogram = read_mammogram(source.path, spacing_mm=spacing_mm)
             if view is not None and mammogram.view is View.UNKNOWN:
@@ -93,7 +100,7 @@ def annotate(
             _write(output, source, mammogram, mask)
             with (output / STAMPS).open("a", encoding="utf-8") as lines:
                 lines.write(json.dumps([source.stem, now]) + "\n")
-            yield Annotated(source.name, "written", _score(references, source, mammogram, mask))
+            yield _compared(Annotated(source.name, "written"), partial(_score, references, source, mammogram, mask))
         except RefusedError as error:
             if source.listed or error.reason is not Reason.NOT_DICOM:
                 yield Annotated(source.name, str(error))
@@ -134,6 +141,14 @@ def _write(output: Path, source: Source, mammogram: Mammogram, mask: Mask) -> No
     write_text(output / f"{source.stem}.itksnap", workspace(picture, target))
     write_nifti(picture, np.asarray(np.round(mammogram.displayed() * 255), dtype=np.uint8), mammogram.spacing)
     write_nifti(target, mask, mammogram.spacing)
+
+
+def _compared(image: Annotated, score: Callable[[], CaseScore | None]) -> Annotated:
+    """`image` with its score: what can't be read of the reference takes nothing from the mask."""
+    try:
+        return replace(image, score=score())
+    except MasegError as error:
+        return replace(image, unscored=f"not compared with its reference: {error}")
 
 
 def _score_kept(references: Path | None, source: Source, target: Path, spacing_mm: float | None) -> CaseScore | None:

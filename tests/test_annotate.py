@@ -91,6 +91,22 @@ def test_report_against_references(films: Path, tmp_path: Path, maseg: Run) -> N
         assert {row["image"]: row["dice_overall"] for row in csv.DictReader(handle)}["mdb001.pgm"] == "1.0"
 
 
+def test_a_broken_reference_takes_nothing_from_the_mask(films: Path, tmp_path: Path, maseg: Run) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "references").mkdir()
+    for name in ("mdb001", "mdb002"):
+        (tmp_path / "in" / f"{name}.pgm").write_bytes((films / "films" / f"{name}.pgm").read_bytes())
+        (tmp_path / "references" / f"{name}.png").write_bytes((films / "masks" / f"{name}.png").read_bytes())
+    (tmp_path / "references" / "mdb001.png").write_bytes(b"no picture")
+    arguments = ("annotate", tmp_path / "in", "-o", tmp_path / "out", "--spacing-mm", 0.2, "--view", "MLO")
+    for counted in ("2 masks written, 0 kept", "0 masks written, 2 kept"):
+        done = maseg(*arguments, "--report", tmp_path / "references")
+        assert done.status == 1
+        assert counted in done.out and "1 images with a reference" in done.out
+        assert "mdb001.pgm: not compared with its reference: " in done.err
+        assert "1 masks could not be compared with their references" in done.err
+
+
 def test_bad_images_are_named_and_the_rest_goes_on(films: Path, tmp_path: Path, maseg: Run) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "good.pgm").write_bytes((films / "films" / "mdb001.pgm").read_bytes())

@@ -75,6 +75,9 @@ def annotate(
     bad = [result for result in results if result.outcome not in ("written", "kept")]
     for result in bad:
         typer.echo(f"{as_text(result.name)}: {result.outcome}", err=True)
+    unscored = [result for result in results if result.unscored]
+    for result in unscored:
+        typer.echo(f"{as_text(result.name)}: {result.unscored}", err=True)
     kept = sum(result.outcome == "kept" for result in results)
     typer.echo(f"{len(results) - len(bad) - kept} masks written, {kept} kept, in {output}")
     if report is not None:
@@ -82,6 +85,8 @@ def annotate(
         _show(results, output / REPORT)
     if bad or not results:
         raise DatasetError(f"{len(bad)} images got no mask" if bad else "no image was found")
+    if unscored:
+        raise DatasetError(f"{len(unscored)} masks could not be compared with their references")
 
 
 def _annotator(method: Method, model: Path | None) -> library.Annotator:

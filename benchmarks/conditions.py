@@ -1,4 +1,4 @@
-"""Test images made harder: what the packaged model was trained to bear, and what public data has none of.
+"""Test images made harder: what training imitates, since public data has little or none of it.
 
 Each change takes an image (rows, columns) float32 in VOI units, its labels and a generator, and gives another image.
 """

@@ -45,11 +45,15 @@ TRAINERS = (
 
 def main() -> None:
     parser = training_options(__doc__, "left_out")
+    parser.add_argument("--source", action="append", help="data set to leave out, by default each in turn")
     options = parser.parse_args()
     folder = dataset_folder(nnunet_folder(RAW), options.dataset)
     folds = {entry["fold"]: entry[LEFT_OUT] for entry in json.loads((folder / FOLDS).read_text()) if LEFT_OUT in entry}
+    if unknown := set(options.source or []) - set(folds.values()):
+        parser.error(f"no fold leaves {min(unknown)} out: there are {', '.join(folds.values())}")
+    chosen = {fold: source for fold, source in folds.items() if source in (options.source or folds.values())}
     for trainer in options.trainer or TRAINERS:
-        for fold, source in folds.items():
+        for fold, source in chosen.items():
             scores = options.output / f"{trainer}_without_{source}.csv"
             check_cases(trained_folder(folder, options.plans, trainer) / f"fold_{fold}", preprocessed(folder), fold)
             if not scores.is_file():

@@ -4,17 +4,20 @@
 
 Rounds of the trainers alternate; the median counts. A round is `iterations` training steps with their loading, after
 which the time of nnU-Net's epoch of 250 steps is worked out; validation is left out, because the two trainers do not
-validate on the same number of patches. MasegTrainer is timed in float32 too, as on a CPU without bfloat16. On a GPU the
-share of time that the step waits for the loader is shown as well.
+validate on the same number of patches. On a CPU MasegTrainer is timed in float32 too, as on one without bfloat16, and
+with its memory given back to the kernel, as nnU-Net's trainer does it. The share of time that the step waits for the
+loader is shown as well.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import ctypes
 import io
 import json
 import os
+import platform
 import statistics
 import tempfile
 import time
@@ -34,6 +37,7 @@ from maseg_nnunet.dataset_json import dataset_json
 from maseg_nnunet.mammogram import Side, View
 from maseg_nnunet.paths import PREPROCESSED, nnunet_folder
 from maseg_nnunet.phantom import make_phantom
+from maseg_nnunet.precision import keep_memory
 
 EPOCH = 250
 NAME = "Dataset998_Benchmark"
@@ -45,6 +49,7 @@ class Timed:
 
     trainer: Any
     float32: bool
+    keeps_memory: bool
     seconds: list[float]
     waiting: list[float]
 
@@ -79,13 +84,14 @@ def compare(arguments: argparse.Namespace, console: Console) -> dict[str, Timed]
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
     device = torch.device(arguments.device)
-    choices = {"nnUNetTrainer": (nnUNetTrainer, False), "MasegTrainer": (MasegTrainer, False)}
+    choices = {"nnUNetTrainer": (nnUNetTrainer, False, False), "MasegTrainer": (MasegTrainer, False, True)}
     if device.type == "cpu":
-        choices["MasegTrainer, float32"] = (MasegTrainer, True)
+        choices["MasegTrainer, float32"] = (MasegTrainer, True, True)
+        choices["MasegTrainer, memory given back"] = (MasegTrainer, False, False)
     results = {}
-    for name, (kind, float32) in choices.items():
+    for name, (kind, float32, keeps_memory) in choices.items():
         with console.status(f"starting {name}"), quiet():
-            results[name] = Timed(start(kind, arguments.plans, device), float32, [], [])
+            results[name] = Timed(start(kind, arguments.plans, device), float32, keeps_memory, [], [])
     for number in range(arguments.rounds + 1):
         for name, timed in results.items():
             with console.status(f"round {number}: {name}"), quiet():
@@ -111,6 +117,10 @@ def start(kind: type, plans_name: str, device: torch.device) -> Any:
 
 def run_round(timed: Timed, iterations: int, keep: bool) -> None:
     """Steps of one trainer. The loaders of the others have filled their queues and sleep by then."""
+    if timed.keeps_memory:
+        keep_memory(timed.trainer.device)
+    else:
+        give_memory_back()
     precision = patch("maseg_nnunet.precision.cpu_has_bf16", lambda: not timed.float32)
     with precision if timed.float32 else contextlib.nullcontext():
         begin, waiting = time.perf_counter(), 0.0
@@ -122,6 +132,13 @@ def run_round(timed: Timed, iterations: int, keep: bool) -> None:
         if keep:
             timed.seconds.append((time.perf_counter() - begin) / iterations)
             timed.waiting.append(waiting / iterations)
+
+
+def give_memory_back() -> None:
+    """What glibc does if nobody tells it otherwise, with the thresholds that it reaches by itself (mallopt(3))."""
+    if platform.libc_ver()[0] == "glibc":
+        for parameter, value in ((-1, 2**26), (-3, 2**25), (-4, 2**16)):  # trim and mmap threshold, mappings at most
+            ctypes.CDLL(None).mallopt(parameter, value)
 
 
 def set_folders(base: Path) -> None:

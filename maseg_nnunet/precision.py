@@ -1,4 +1,4 @@
-"""How a network runs fastest on a device without changing what it computes: precision and memory layout.
+"""How a network runs fastest on a device without changing what it computes: precision, memory layout, kept memory.
 
 For inference and the training step alike::
 
@@ -17,6 +17,8 @@ nnU-Net. The thread count is the caller's: nothing here sets it.
 
 from __future__ import annotations
 
+import ctypes
+import platform
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from pathlib import Path
@@ -26,6 +28,10 @@ import torch
 from torch import nn
 
 Network = TypeVar("Network", bound=nn.Module)
+
+_M_TRIM_THRESHOLD: Final = -1
+_M_MMAP_MAX: Final = -4
+"""Of glibc's malloc.h."""
 
 _BF16_FLAGS: Final = frozenset({"avx512_bf16", "amx_bf16", "sve_bf16", "svebf16", "bf16"})
 
@@ -49,6 +55,20 @@ def autocast(device: torch.device) -> AbstractContextManager[Any]:
     if device.type == "cpu" and cpu_has_bf16():
         return torch.autocast("cpu", dtype=torch.bfloat16)
     return nullcontext()
+
+
+def keep_memory(device: torch.device) -> None:
+    """Have this process keep the memory that it frees, where the network runs on a CPU under glibc.
+
+    Each step of a training needs the arrays of the step before again. Those of over 32 MiB, which a batch of feature
+    maps has, glibc would give back to the kernel, which clears all of their pages anew: a sixth of a step
+    (`benchmarks/training_step.py`). It holds for the process to its end (mallopt(3)), so it is no part of inference,
+    which others call from theirs.
+    """
+    if device.type == "cpu" and platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_MMAP_MAX, 0)
+        libc.mallopt(_M_TRIM_THRESHOLD, -1)
 
 
 class _Float32Conv2d(nn.Conv2d):

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import platform
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -91,6 +95,31 @@ def test_a_cpu_without_bfloat16_stays_in_float32(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(precision, "cpu_has_bf16", lambda: False)
     with autocast(CPU), torch.inference_mode():
         assert UNet(1, 3, features_per_stage=(4, 8)).eval()(torch.rand(1, 1, 8, 8)).dtype == torch.float32
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told to keep memory")
+@pytest.mark.parametrize(("device", "kept"), [("cpu", True), ("meta", False)])
+def test_the_memory_of_one_step_serves_the_next(device: str, kept: bool) -> None:
+    faults = subprocess.run(
+        [sys.executable, "-c", COUNT_PAGE_FAULTS, device], capture_output=True, text=True, check=True
+    ).stdout
+    assert (int(faults) < 100) is kept
+
+
+COUNT_PAGE_FAULTS = """
+import resource, sys, torch
+from maseg_nnunet.precision import keep_memory
+
+def step():
+    for _ in range(10):
+        torch.empty(2**26, dtype=torch.uint8).fill_(1)
+
+keep_memory(torch.device(sys.argv[1]))
+step()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+step()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
 
 
 @pytest.mark.parametrize(

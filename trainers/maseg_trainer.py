@@ -37,7 +37,7 @@ from maseg_nnunet.loading import TrainingPatches, ValidationPatches, validation_
 from maseg_nnunet.losses import PAPER_ALPHA, PixelLoss, WeightedCrossEntropy
 from maseg_nnunet.lut_augmentation import read_voi_luts
 from maseg_nnunet.paths import VOI_LUTS
-from maseg_nnunet.precision import autocast, on_device
+from maseg_nnunet.precision import autocast, keep_memory, on_device
 from maseg_nnunet.progress import draw_progress
 
 COLUMNS: Final = 1
@@ -106,8 +106,9 @@ class MasegTrainer(nnUNetTrainer):
         return network
 
     def initialize(self) -> None:
-        """As nnU-Net, then the memory layout that is fastest."""
+        """As nnU-Net, then the memory layout that is fastest, and memory that is kept for the next step."""
         super().initialize()
+        keep_memory(self.device)
         self.network = on_device(self.network, self.device)
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, Any]:

@@ -273,6 +273,13 @@ def test_all_cases_can_be_trained_on(tiny_base: Path) -> None:
     assert set(make(tiny_base, fold="all").do_split()[0]) == set(train) - {train[0]}
 
 
+def test_a_training_keeps_its_memory(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[torch.device] = []
+    monkeypatch.setitem(MasegTrainer.initialize.__globals__, "keep_memory", asked.append)
+    make(tiny_base).initialize()
+    assert asked == [torch.device("cpu")]
+
+
 def test_deep_supervision_follows_the_network(tiny_base: Path) -> None:
     assert make(tiny_base).enable_deep_supervision
     paper = {"network_class_name": "maseg_nnunet.network.UNet", "arch_kwargs": {"features_per_stage": [4, 8]}}

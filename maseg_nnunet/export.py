@@ -10,7 +10,6 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,6 +22,7 @@ from maseg_nnunet.errors import DatasetError, MasegError, OutputError, RefusedEr
 from maseg_nnunet.files import atomic, stamp
 from maseg_nnunet.mammogram import Side, View
 from maseg_nnunet.manifest import ManifestRow, read_manifest
+from maseg_nnunet.parallel import in_threads
 from maseg_nnunet.paths import ENDING, SOURCES
 from maseg_nnunet.readers import read_mammogram
 from maseg_nnunet.readers.masks import read_mask
@@ -95,8 +95,7 @@ def export_masks(masks: Path, converted: Path, settings: Settings, workers: int 
     except ValueError as error:
         raise DatasetError(f"the manifest in {converted} is damaged ({error}): convert the data set again") from error
     algorithm = read_algorithm(masks) if Format.DICOM_SEG in settings.formats else None
-    with ThreadPoolExecutor(workers) as pool:
-        yield from pool.map(partial(_export, settings=settings, algorithm=algorithm), cases)
+    yield from in_threads(partial(_export, settings=settings, algorithm=algorithm), cases, workers)
 
 
 def read_sources(converted: Path) -> dict[int, tuple[Path, str]]:

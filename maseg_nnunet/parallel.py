@@ -1,4 +1,4 @@
-"""Many independent tasks over local processes or a Dask cluster, surviving the loss of a worker.
+"""Many independent tasks over threads, local processes or a Dask cluster, surviving the loss of a worker.
 
 Not for pipelines within one process (`pipeline.py`), and not for what a task does.
 """
@@ -48,6 +48,17 @@ def run_tasks(
             yield task, function(task)
     else:
         yield from _run_in_pool(function, tasks, workers)
+
+
+def in_threads(function: Callable[[T], R], tasks: Sequence[T], workers: int) -> Iterator[R]:
+    """The results, in the order of the tasks. The first task is done before the others begin.
+
+    ITK makes its singletons at its first use and enters them in a map that is not safe for threads: broken by two at
+    once, it keeps the process from ending (itk::SingletonIndex).
+    """
+    yield from map(function, tasks[:1])
+    with ThreadPoolExecutor(max(1, workers)) as pool:
+        yield from pool.map(function, tasks[1:])
 
 
 _RUNNING: Final[set[subprocess.Popen[bytes]]] = set()

@@ -4,12 +4,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from maseg_nnunet.parallel import WorkerLostError, run_tasks
+from maseg_nnunet.parallel import WorkerLostError, in_threads, run_tasks
 
 
 def double(number: int) -> int:
@@ -54,6 +55,24 @@ def test_tasks_are_drawn_as_they_are_needed() -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
+def test_no_thread_begins_before_the_first_task_is_done() -> None:
+    done: list[int] = []
+    threads = set()
+
+    def task(number: int) -> tuple[int, list[int]]:
+        before = list(done)
+        if number == 0:
+            time.sleep(0.1)
+        threads.add(threading.get_ident())
+        done.append(number)
+        return number, before
+
+    results = list(in_threads(task, range(5), 4))
+    assert [number for number, _ in results] == [0, 1, 2, 3, 4]
+    assert all(before[0] == 0 for _, before in results[1:]) and len(threads) > 1
+    assert list(in_threads(task, [], 4)) == []
+
+
 def test_a_killed_worker_costs_only_a_retry(tmp_path: Path) -> None:
     tasks = [(n, str(tmp_path / "marker")) for n in range(20)]
     assert sorted(result for _, result in run_tasks(die_once, tasks, workers=2)) == list(range(20))

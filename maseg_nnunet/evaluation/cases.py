@@ -11,7 +11,6 @@ import math
 import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from enum import Enum
 from functools import lru_cache
@@ -27,6 +26,7 @@ from maseg_nnunet.files import write_text
 from maseg_nnunet.labels import LABELS, Label
 from maseg_nnunet.mammogram import Intent
 from maseg_nnunet.manifest import SUBSETS, ManifestRow, read_manifest
+from maseg_nnunet.parallel import in_threads
 from maseg_nnunet.paths import DATASET_JSON, ENDING, RAW, dataset_folder, nnunet_folder
 from maseg_nnunet.readers.masks import read_mask
 
@@ -279,8 +279,7 @@ def score_folder(
 
     pairs, problems = pair_up(rows, dataset, predictions)
     # Threads: reading and the k-d trees release the GIL, and a process would first import SciPy.
-    with ThreadPoolExecutor(max(1, workers)) as pool:
-        results = list(pool.map(lambda pair: score_pair(pair, merge), pairs))
+    results = list(in_threads(lambda pair: score_pair(pair, merge), pairs, workers))
     problems += [result for result in results if isinstance(result, Problem)]
     if problems:
         raise ProblemsError(problems, len(rows))

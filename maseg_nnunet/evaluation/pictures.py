@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import logging
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +21,7 @@ from maseg_nnunet.evaluation.cases import image_of, masks_in, read_labels, refer
 from maseg_nnunet.labels import Label
 from maseg_nnunet.mammogram import Flag
 from maseg_nnunet.manifest import ManifestRow
+from maseg_nnunet.parallel import in_threads
 from maseg_nnunet.readers.masks import read_mask
 from maseg_nnunet.writers.png import shrink, to_gray
 
@@ -140,6 +140,5 @@ def draw_pictures(
             logger.warning("no picture of %s: %s", row.case, error)
             return None
 
-    with ThreadPoolExecutor(max(1, workers)) as pool:
-        drawn = pool.map(draw, wanted)
-        return {row.case: picture for row, picture in zip(wanted, drawn, strict=True) if picture}
+    drawn = in_threads(draw, wanted, workers)
+    return {row.case: picture for row, picture in zip(wanted, drawn, strict=True) if picture}

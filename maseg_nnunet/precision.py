@@ -62,8 +62,8 @@ def keep_memory(device: torch.device) -> None:
 
     Each step of a training needs the arrays of the step before again. Those of over 32 MiB, which a batch of feature
     maps has, glibc would give back to the kernel, which clears all of their pages anew: 290,000 of them in a step of
-    maseg_lite. What that saves, `benchmarks/training_step.py` tells. It holds for the process to its end (mallopt(3)), so it is no part of inference,
-    which others call from theirs.
+    maseg_lite. What that saves, `benchmarks/training_step.py` tells. It holds for the process to its end (mallopt(3)),
+    so it is no part of inference, which others call from theirs.
     """
     if device.type == "cpu" and platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)

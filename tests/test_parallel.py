@@ -54,7 +54,6 @@ def test_tasks_are_drawn_as_they_are_needed() -> None:
     results.close()
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
 def test_no_thread_begins_before_the_first_task_is_done() -> None:
     done: list[int] = []
     threads = set()
@@ -73,6 +72,7 @@ def test_no_thread_begins_before_the_first_task_is_done() -> None:
     assert list(in_threads(task, [], 4)) == []
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
 def test_a_killed_worker_costs_only_a_retry(tmp_path: Path) -> None:
     tasks = [(n, str(tmp_path / "marker")) for n in range(20)]
     assert sorted(result for _, result in run_tasks(die_once, tasks, workers=2)) == list(range(20))

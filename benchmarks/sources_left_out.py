@@ -35,6 +35,8 @@ from maseg_nnunet.paths import FOLDS, PREPROCESSED, RAW, RESULTS, SPLITS, datase
 
 TRAINERS = (
     "MasegTrainerVariedShort",
+    "MasegTrainerVariedNoGamma",
+    "MasegTrainerVariedNoJitter",
     "MasegTrainerVariedNoDisplays",
     "MasegTrainerVariedNoArtefacts",
     "MasegTrainerVariedNoFilmEdges",

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 from maseg_nnunet.trainers.maseg_variants import MasegTrainerVaried
@@ -26,6 +27,18 @@ class MasegTrainerVariedMedium(MasegTrainerVariedShort):
     """3,000 steps of MasegTrainerVaried: muscles of CC views take more than 800 to learn."""
 
     length = (30, 100)
+
+
+class MasegTrainerVariedNoGamma(MasegTrainerVariedShort):
+    """Without gamma."""
+
+    recipe = replace(MasegTrainerVaried.recipe, gamma=(1.0, 1.0))
+
+
+class MasegTrainerVariedNoJitter(MasegTrainerVariedShort):
+    """Without jitter of the look-up tables."""
+
+    recipe = replace(MasegTrainerVaried.recipe, lut_jitter=0.0)
 
 
 class MasegTrainerVariedNoDisplays(MasegTrainerVariedShort):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from maseg_nnunet.trainers.maseg_trainer import BEST, FINAL, LATEST, MasegTrainer
+from maseg_nnunet.trainers.maseg_variants import MasegTrainerVaried
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 
 from maseg_nnunet.errors import DatasetError
@@ -358,6 +359,8 @@ def test_nnunet_finds_every_variant(name: str, tiny_base: Path) -> None:
 LEFT_OUT = {
     "MasegTrainerVariedShort": Variety(),
     "MasegTrainerVariedMedium": Variety(),
+    "MasegTrainerVariedNoGamma": Variety(),
+    "MasegTrainerVariedNoJitter": Variety(),
     "MasegTrainerVariedNoDisplays": Variety(displays=0),
     "MasegTrainerVariedNoRawLike": Variety(raw_like=0),
     "MasegTrainerVariedNoArtefacts": Variety(artefacts=0),
@@ -365,10 +368,14 @@ LEFT_OUT = {
     "MasegTrainerVariedNoTissue": Variety(rims=0, muscles=0),
     "MasegTrainerVariedNoCCMuscles": Variety(cc_muscles=0),
 }
+OTHER_RECIPES: dict[str, dict[str, Any]] = {
+    "MasegTrainerVariedNoGamma": {"gamma": (1.0, 1.0)},
+    "MasegTrainerVariedNoJitter": {"lut_jitter": 0.0},
+}
 
 
 @pytest.mark.parametrize("name", LEFT_OUT)
-def test_short_trainings_differ_in_variety_alone(name: str, tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_short_trainings_differ_in_one_part_alone(name: str, tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("nnUNet_n_proc_DA", "0")
     trainer = make(tiny_base, recursive_find_trainer_class_by_name(name))
     length = (30, 100) if name == "MasegTrainerVariedMedium" else (16, 50)
@@ -376,6 +383,7 @@ def test_short_trainings_differ_in_variety_alone(name: str, tiny_base: Path, mon
     assert isinstance(trainer.make_loss(), CrossEntropyAndDice)
     trainer.initialize()
     assert trainer.get_dataloaders()[0].data_loader.variety == LEFT_OUT[name]
+    assert trainer.recipe == replace(MasegTrainerVaried.recipe, **OTHER_RECIPES.get(name, {}))
 
 
 @pytest.mark.parametrize("limit", [None, 1])

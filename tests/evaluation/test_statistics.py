@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from maseg_nnunet.evaluation import statistics as tests
 from maseg_nnunet.evaluation.statistics import WomanBootstrap
@@ -84,12 +85,41 @@ def views():
 
 
 def test_one_image_a_woman_gives_the_standard_error_of_the_mean():
-    """The bootstrap of a mean has standard error s / sqrt(n), s with the divisor n."""
+    """The sample's is s / sqrt(n), s with the divisor n - 1; the bootstrap's spread has the divisor n."""
     values = np.random.default_rng(0).normal(size=60)
     bootstrap = WomanBootstrap(cases_of(values, [str(i) for i in range(60)]), draws=20_000)
-    drawn = bootstrap.means(values, [np.ones(60, bool)])[:, 0]
+    differences, errors = bootstrap.differences(values, [np.ones(60, bool)], [(0,)])
+    assert errors[0, 0] == pytest.approx(stats.sem(values))
+    assert differences[0, 0] == pytest.approx(values.mean())
+    drawn = differences[1:, 0]
     assert drawn.std() == pytest.approx(values.std() / math.sqrt(60), rel=0.03)
     assert drawn.mean() == pytest.approx(values.mean(), abs=0.005)
+
+
+def test_two_data_sets_give_welch_s_standard_error():
+    rng = np.random.default_rng(2)
+    a, b = rng.normal(size=7), rng.normal(size=20)
+    cases = pd.concat([cases_of(a, [str(i) for i in range(7)]), cases_of(b, [str(i) for i in range(20)], "ge")])
+    of_a = np.arange(27) < 7
+    differences, errors = WomanBootstrap(cases, draws=1).differences(np.r_[a, b], [of_a, ~of_a], [(0, 1)])
+    assert differences[0, 0] == pytest.approx(a.mean() - b.mean())
+    assert errors[0, 0] == pytest.approx(math.hypot(stats.sem(a), stats.sem(b)))
+
+
+def test_the_error_of_every_draw_is_that_of_the_women_in_it():
+    """Against the draw written out: its women as a sample of their own."""
+    rng = np.random.default_rng(4)
+    women = np.repeat(np.arange(6), 3)
+    values, first = rng.normal(size=18), np.tile([True, False, False], 6)
+    cases = cases_of(values, women.astype(str))
+    bootstrap = WomanBootstrap(cases, draws=20)
+    differences, errors = bootstrap.differences(values, [first, ~first], [(0, 1)])
+    for draw in (3, 11):
+        drawn = np.repeat(np.arange(6), bootstrap._weights[draw].astype(int))
+        images = np.concatenate([np.flatnonzero(women == woman) for woman in drawn])
+        again = cases_of(values[images], np.repeat(np.arange(6), 3).astype(str))
+        expected = WomanBootstrap(again, draws=1).differences(values[images], [first, ~first], [(0, 1)])
+        assert (differences[draw, 0], errors[draw, 0]) == pytest.approx((expected[0][0, 0], expected[1][0, 0]))
 
 
 def test_copies_of_an_image_add_nothing():
@@ -128,9 +158,45 @@ def test_the_interval_covers():
     covered = 0
     for _ in range(200):
         values = np.repeat(rng.normal(0, 1, 25), 4) + rng.normal(0, 0.3, 100)
-        low, high, _p = tests.simultaneous(np.array([values.mean()]), bootstrap.means(values, everyone))
+        low, high, _p = tests.simultaneous(*bootstrap.differences(values, everyone, [(0,)]))
         covered += bool(low[0] < 0 < high[0])
-    assert 0.88 <= covered / 200 <= 0.98
+    assert 0.90 <= covered / 200 <= 0.99
+
+
+@pytest.mark.parametrize("count", [4, 6, 12])
+def test_few_women_are_not_significant_by_chance(count):
+    """Two groups that do not differ: p is below 0.05 in about a twentieth of 300 samples, or less, however few."""
+    rng = np.random.default_rng(count)
+    women = np.repeat([f"w{i:02d}" for i in range(2 * count)], 2)
+    first = np.arange(4 * count) < 2 * count
+    cases = cases_of(np.zeros(4 * count), women).assign(dataset=np.where(first, "fuji", "ge"))
+    bootstrap = WomanBootstrap(cases, draws=500)
+    found = 0
+    for _ in range(300):
+        values = np.repeat(rng.normal(0, 1, 2 * count), 2) + rng.normal(0, 0.5, 4 * count)
+        found += tests.simultaneous(*bootstrap.differences(values, [first, ~first], [(0, 1)]))[2][0] < 0.05
+    assert found / 300 < 0.08
+
+
+def test_two_women_tell_nothing():
+    """Alike as they are, half of all draws hold one of them alone."""
+    joined = cases_of([0.90, 0.92], ["a", "b"])
+    joined = joined.assign(dice_overall_second=0.8, dice_breast_second=0.8, dice_pectoral_second=math.nan)
+    overall = tests.compare_pairs(joined, "processed images")[0]
+    assert overall.p < 0.1 and overall.difference == pytest.approx(0.11)
+    assert np.isnan([overall.low, overall.high, overall.p_by_woman]).all()
+
+
+def test_a_small_data_set_widens_no_other_s_interval():
+    rng = np.random.default_rng(6)
+    large = [cases_of(rng.normal(mean, 0.03, 40), [f"w{i}" for i in range(40)], key)
+             for key, mean in (("fuji", 0.90), ("ge", 0.93))]  # fmt: skip
+    small = cases_of(rng.normal(0.9, 0.03, 3), ["a", "b", "c"], "siemens")
+    (two,) = (c for c in tests.compare_datasets(pd.concat(large, ignore_index=True)) if c.score == "overall")
+    three = {c.what: c for c in tests.compare_datasets(pd.concat([*large, small], ignore_index=True))
+             if c.score == "overall"}  # fmt: skip
+    assert three["Fuji – GE"].high - three["Fuji – GE"].low < 1.3 * (two.high - two.low)
+    assert three["Fuji – Siemens"].high - three["Fuji – Siemens"].low > 5 * (two.high - two.low)
 
 
 def test_data_sets(views):

@@ -49,9 +49,9 @@ def find_sources(inputs: Sequence[Path], output: Path) -> Iterator[Source]:
     """The files of `inputs` (files, folders, lists of either in .txt files, one a line), one at a time.
 
     A single folder's files are named relative to it, a single file by its name; of several inputs, relative to the
-    folder that is common to all. Hidden files and DICOMDIRs are left out, so is `output` where it lies in an input
-    folder; symbolic links are followed, but not in circles. Raises UsageError, at once, where an input is missing, or
-    where results would be written among inputs.
+    folder that is common to all; a file that several inputs lead to comes once. Hidden files and DICOMDIRs are left
+    out, so is `output` where it lies in an input folder, whenever it is made; symbolic links are followed, but not in
+    circles. Raises UsageError, at once, where an input is missing, or where results would be written among inputs.
     """
     for path in inputs:
         if not path.exists():
@@ -126,9 +126,14 @@ def _listed(inputs: Sequence[Path], root: Path, output: Path) -> Iterator[Source
 
 
 def _unique(sources: Iterable[Source]) -> Iterator[Source]:
-    """Refuse a result that an earlier source has. Of each name no more than a number is kept."""
+    """Leave out what came before, refuse a result that an earlier source has. Of each no more than a number is kept."""
     taken: set[int] = set()
+    seen: set[int] = set()
     for source in sources:
+        key = hash(source.path)
+        if key in seen:
+            continue
+        seen.add(key)
         if not source.problem:
             source = _claim(source, taken)
         yield source
@@ -142,27 +147,22 @@ def _claim(source: Source, taken: set[int]) -> Source:
     return source
 
 
-def _walk(folder: Path, root: Path, output: Path) -> Iterator[Source]:
-    try:
-        skipped = _identity(output)
-    except OSError:
-        skipped = None
-    yield from _walk_below(folder, root, skipped, ())
-
-
-def _walk_below(
-    folder: Path, root: Path, skipped: tuple[int, int] | None, above: tuple[tuple[int, int], ...]
-) -> Iterator[Source]:
+def _walk(folder: Path, root: Path, output: Path, above: tuple[tuple[int, int], ...] = ()) -> Iterator[Source]:
     try:
         identity = _identity(folder)
-        if identity == skipped or identity in above:
+        # Asked anew: the run makes the output folder after its first file was found.
+        if identity in above or (output.exists() and identity == _identity(output)):
             return
         files: list[str] = []
         folders: list[str] = []
         with os.scandir(folder) as entries:
             for entry in entries:
-                if not entry.name.startswith(".") and entry.name != "DICOMDIR":
-                    (folders if _is_folder(entry) else files).append(entry.name)
+                if entry.name.startswith("."):
+                    continue
+                if _is_folder(entry):
+                    folders.append(entry.name)
+                elif entry.name.upper() != "DICOMDIR":  # of a CD, whose names may be in lower case
+                    files.append(entry.name)
     except OSError as error:
         yield replace(_source(folder, root, listed=True), problem=f"the folder can't be read: {error.strerror}")
         return
@@ -170,7 +170,7 @@ def _walk_below(
     for name in sorted(files, key=_order):
         yield _claim(_source(folder / name, root, listed=False), taken)
     for name in sorted(folders):
-        yield from _walk_below(folder / name, root, skipped, (*above, identity))
+        yield from _walk(folder / name, root, output, (*above, identity))
 
 
 def _order(name: str) -> tuple[str, int, str]:

@@ -19,6 +19,7 @@ from pydicom import uid
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import FileDataset
 from pydicom.filereader import read_dataset
+from pydicom.tag import BaseTag
 from pydicom.uid import UID
 
 from maseg_nnunet.errors import Reason, RefusedError
@@ -43,14 +44,27 @@ _HEADER_BYTES: Final = 1 << 26
 """What a file may hold beside its pixels: private elements of some makers are large."""
 
 
+_MOST_READS: Final = 100_000
+"""Two or three are made for an element; headers of mammograms have some hundred of them, private ones included."""
+_MOST_ITEMS: Final = 20_000
+"""Of one sequence."""
+_ITEMS: Final = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
+"""The tag of an item, (FFFE,E000), in either order of bytes."""
+_PIXELS: Final = 0x7FE00000
+_TOO_MUCH: Final = "there is more before its pixels than any image needs"
+_ENDLESS: Final = "a sequence in its header has more items than any image needs"
+
+
 class _Stream(io.BufferedReader):
     """A file of which pydicom reads no more than `budget` bytes: it keeps every element before the pixels in memory.
 
-    `deflated`: whether the rest may be read in one go, which pydicom does to inflate it, without a limit.
+    Nor in more than _MOST_READS pieces: a small file can hold empty items for minutes. `deflated`: whether the rest may
+    be read in one go, which pydicom does to inflate it, without a limit.
     """
 
     budget: float = float("inf")
     deflated: bool = False
+    reads: int = 0
 
     def read(self, size: int | None = -1, /) -> bytes:
         """As any file's. Raises RefusedError beyond what is allowed."""
@@ -60,9 +74,15 @@ class _Stream(io.BufferedReader):
             return super().read(size)
         found = super().read(int(min(size, self.budget + 1)))
         self.budget -= len(found)
-        if self.budget < 0:
-            raise RefusedError(Reason.TOO_LARGE, "there is more before its pixels than any image needs")
+        self.reads += 1
+        if self.is_exhausted:
+            raise RefusedError(Reason.TOO_LARGE, _TOO_MUCH)
         return found
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether more was read than is allowed."""
+        return self.budget < 0 or self.reads > _MOST_READS
 
 
 def is_dicom(start: bytes) -> bool:
@@ -157,11 +177,33 @@ def _load(path: Path, max_bytes: float, *, pixels: bool) -> tuple[FileDataset, i
         dataset = pydicom.dcmread(file, force=True, stop_before_pixels=not pixels)
         end = 0 if file.deflated else file.tell()
         size = os.fstat(file.fileno()).st_size
+    _check_sequences(dataset)
     if not dataset:
         if start[_PREAMBLE : _PREAMBLE + 4] == _MAGIC:
             raise RefusedError(Reason.TRUNCATED, "the file ends before its data set")
         raise RefusedError(Reason.NOT_DICOM, "no DICOM element could be read")
     return dataset, end if end < size else None
+
+
+def _check_sequences(dataset: FileDataset) -> None:
+    """Raise RefusedError where a sequence of known length, which pydicom parses when it is asked for, is too long."""
+    for tag in tuple(dataset.keys()):
+        element = _raw(dataset, tag)
+        if element is not None and element.tag < _PIXELS and _items_in(element.value or b"") > _MOST_ITEMS:
+            raise RefusedError(Reason.TOO_LARGE, _ENDLESS)
+
+
+def _items_in(data: bytes) -> int:
+    return max(data.count(tag) for tag in _ITEMS)
+
+
+def _raw(dataset: FileDataset, tag: BaseTag) -> RawDataElement | None:
+    """The element as it was read; None where pydicom has converted it, or can't."""
+    try:
+        found: object = dataset.get_item(tag)
+    except Exception:  # an empty element is converted here, and may be of a kind that pydicom does not know
+        return None
+    return found if isinstance(found, RawDataElement) else None
 
 
 def _read_on(dataset: FileDataset, path: Path, max_bytes: float, offset: int) -> FileDataset:
@@ -179,14 +221,17 @@ def _read_on(dataset: FileDataset, path: Path, max_bytes: float, offset: int) ->
 @contextmanager
 def _opened(path: Path) -> Iterator[_Stream]:
     """The file, open; whatever goes wrong while it is read is a refusal."""
+    file = None
     try:
         with _Stream(path.open("rb", buffering=0)) as file:
             yield file
     except RefusedError:
         raise
-    except OSError as error:
-        raise RefusedError(Reason.UNREADABLE, f"the file can't be read: {error.strerror}") from error
-    except Exception:  # pydicom raises many kinds on a broken file, RecursionError among them
+    except Exception as error:  # pydicom raises many kinds on a broken file, RecursionError among them
+        if file is not None and file.is_exhausted:  # within a sequence pydicom makes another of ours
+            raise RefusedError(Reason.TOO_LARGE, _TOO_MUCH) from None
+        if isinstance(error, OSError) and error.strerror:
+            raise RefusedError(Reason.UNREADABLE, f"the file can't be read: {error.strerror}") from error
         raise RefusedError(Reason.UNREADABLE, "the DICOM data set can't be parsed: the file is damaged") from None
 
 
@@ -206,23 +251,24 @@ def _check_deflated(file: _Stream, start: bytes, max_bytes: float) -> None:
         raise RefusedError(Reason.UNREADABLE, "the length of its file meta information is wrong")
     file.seek(begin)
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    total = 0
+    total = items = 0
     while not inflater.eof:
         chunk = inflater.unconsumed_tail or file.read(_CHUNK)
         if not chunk:
             raise RefusedError(Reason.TRUNCATED, "the deflated data set has no end")
-        total += len(inflater.decompress(chunk, _CHUNK))
+        inflated = inflater.decompress(chunk, _CHUNK)
+        total += len(inflated)
+        items += _items_in(inflated)
+        if items > _MOST_ITEMS:
+            raise RefusedError(Reason.TOO_LARGE, _ENDLESS)
         if total > max_bytes:
             raise RefusedError(Reason.TOO_LARGE, f"the file inflates to more than {max_bytes / 1e6:.0f} MB")
 
 
 def _is_cut_off(dataset: FileDataset) -> bool:
     """Whether the last element is shorter than it says; true of no element that has been looked at already."""
-    try:
-        last: object = dataset.get_item(max(dataset.keys()))
-    except Exception:  # an empty element is converted here, and may be of a kind that pydicom does not know
-        return False
-    return isinstance(last, RawDataElement) and last.value is not None and len(last.value) < last.length < _UNDEFINED
+    last = _raw(dataset, max(dataset.keys()))
+    return last is not None and last.value is not None and len(last.value) < last.length < _UNDEFINED
 
 
 def _read(path: Path, max_megapixels: float, *, pixels: bool) -> tuple[Header, Layout, FileDataset]:

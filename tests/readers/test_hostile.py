@@ -1,5 +1,6 @@
 """Damaged files: a case, if any, keeps to every rule, and nothing but a refusal is raised."""
 
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +99,26 @@ def test_a_real_file_that_is_cut_off(real_dicom: Path, tmp_path: Path, name: str
     (tmp_path / "image").write_bytes(data[: int(end * keep)])
     with pytest.raises(RefusedError):
         read_mammogram(tmp_path / "image")
+
+
+@pytest.mark.parametrize("syntax", [uid.ExplicitVRLittleEndian, uid.DeflatedExplicitVRLittleEndian])
+@pytest.mark.parametrize("known_length", [True, False])
+def test_a_sequence_without_end(tmp_path: Path, syntax: uid.UID, known_length: bool) -> None:
+    """A megabyte of empty items: each would become a data set of its own."""
+    items = b"\xfe\xff\x00\xe0\0\0\0\0" * 120_000
+    length = len(items).to_bytes(4, "little") if known_length else b"\xff" * 4
+    sequence = b"\x08\x00\x40\x11SQ\0\0" + length + items + (b"" if known_length else b"\xfe\xff\xdd\xe0\0\0\0\0")
+    write(tmp_path / "image", picture(), syntax=syntax)
+    data = (tmp_path / "image").read_bytes()
+    begin = 144 + int.from_bytes(data[140:144], "little")  # behind the preamble and the file meta information
+    body = data[begin:]
+    if syntax.is_deflated:
+        deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+        sequence = deflater.compress(sequence + zlib.decompress(body, -zlib.MAX_WBITS)) + deflater.flush()
+        body = b""
+    (tmp_path / "image").write_bytes(data[:begin] + sequence + body)
+    with pytest.raises(RefusedError, match="too large"):
+        read_header(tmp_path / "image")
 
 
 def test_random_bytes(tmp_path: Path) -> None:

@@ -171,8 +171,8 @@ def _with_masks(named: list[Selected], masks: MaskIndex, root: Path, selection: 
         except RefusedError as error:
             refused[item.case] = error
     for item in _sharing(named, found, masks, root):
-        name = found.pop(item.case).name
-        detail = f"other images have the mask {name} by their names too: name it by SOPInstanceUID, or in folders"
+        del found[item.case]
+        detail = "by their names other images have its mask too: name masks by SOPInstanceUID, or put them in folders"
         refused[item.case] = RefusedError(Reason.NO_MASK, f"{detail} as the images'")
     kept = []
     for item in named:

@@ -69,27 +69,35 @@ class Dataset:
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """Every regular file below `folder`, sorted, each folder once even where links make a loop; no hidden files."""
+    """Every regular file below `folder`, sorted, each folder once even where links make a loop; no hidden files.
+
+    A folder that can't be listed is yielded itself: reading it says why, and nothing is lost without a word.
+    """
     yield from _walk(folder, frozenset())
 
 
 def _walk(folder: Path, above: frozenset[tuple[int, int]]) -> Iterator[Path]:
-    status = folder.stat()
-    identity = (status.st_dev, status.st_ino)
-    if identity in above:
+    try:
+        status = folder.stat()
+        identity = (status.st_dev, status.st_ino)
+        if identity in above:
+            return
+        with os.scandir(folder) as entries:
+            ordered = sorted(entries, key=lambda entry: entry.name)
+    except OSError:
+        yield folder
         return
-    with os.scandir(folder) as entries:
-        ordered = sorted(entries, key=lambda entry: entry.name)
     for entry in ordered:
         if entry.name.startswith("."):
             continue
         try:
-            if entry.is_dir():
-                yield from _walk(folder / entry.name, above | {identity})
-            elif entry.is_file():
-                yield folder / entry.name
-        except OSError:  # a folder without permission or a link to nowhere: nothing in it can be converted
+            is_folder, is_file = entry.is_dir(), entry.is_file()
+        except OSError:  # a link to itself
             continue
+        if is_folder:
+            yield from _walk(folder / entry.name, above | {identity})
+        elif is_file:
+            yield folder / entry.name
 
 
 def table_beside(folder: Path, name: str) -> dict[str, dict[str, str]]:

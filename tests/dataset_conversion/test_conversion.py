@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,9 +24,11 @@ from maseg_nnunet.dataset_conversion import conversion
 from maseg_nnunet.dataset_conversion.conversion import Request, convert_dataset
 from maseg_nnunet.dataset_conversion.convert import Settings
 from maseg_nnunet.dataset_conversion.datasets import REGISTRY
+from maseg_nnunet.dataset_conversion.datasets.base import files_below
 
-from maseg_nnunet.errors import DatasetError, UsageError
+from maseg_nnunet.errors import DatasetError, RefusedError, UsageError
 from maseg_nnunet.manifest import read_manifest
+from maseg_nnunet.readers import read_header
 from tests.commands import Run, stumbling
 
 MINI_MIAS = REGISTRY["mini_mias"]
@@ -149,6 +155,47 @@ def test_a_killed_run_goes_on_to_the_same_bytes(converted: Path, films: Path, tm
     assert ("converting", 11) in seen
     assert ("converting", 10) not in seen
     assert contents(folder) == contents(converted)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="process groups are POSIX")
+def test_a_terminated_run_takes_its_workers_with_it(films: Path, tmp_path: Path) -> None:
+    command = [str(Path(sys.executable).with_name("convert_vendor")), "--name", "mini_mias", "--workers", "2"]
+    command += ["--input", str(films / "films"), "--masks", str(films / "masks"), "--output", str(tmp_path)]
+    with subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True) as process:
+        while not list(tmp_path.glob("*/.journal.jsonl")) and process.poll() is None:
+            time.sleep(0.01)
+        process.terminate()
+        assert "interrupted" in process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    end = time.monotonic() + 60
+    while _is_alive(process.pid):
+        assert time.monotonic() < end, "a worker is left"
+        time.sleep(0.1)
+
+
+def _is_alive(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_a_folder_that_can_t_be_listed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a/x.dcm", "b/y.dcm"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    scandir = os.scandir
+
+    def failing(path: Path) -> Any:
+        if Path(path).name == "a":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", failing)
+    assert list(files_below(tmp_path)) == [tmp_path / "a", tmp_path / "b" / "y.dcm"]
+    with pytest.raises(RefusedError, match="may not be listed"):
+        read_header(tmp_path / "a")
 
 
 def test_a_full_disk_ends_the_run_and_leaves_no_half_case(

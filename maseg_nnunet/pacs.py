@@ -333,15 +333,15 @@ def send(path: Path, node: Node, ae_title: str) -> tuple[Sending, str]:
     return Sending.REFUSED, f"{node.ae_title} refused it with status {status:04X}"
 
 
-def segment_to_seg(segmenter: Segmenter) -> Segment:
-    """What `Server` calls: read, segment, write a DICOM SEG."""
+def segment_to_seg(segmenter: Segmenter, spacing_mm: float | None = None) -> Segment:
+    """What `Server` calls: read, segment, write a DICOM SEG. `spacing_mm`: of files that tell none."""
     from maseg_nnunet.readers import read_mammogram
     from maseg_nnunet.writers.dicom_seg import algorithm_of, write_dicom_seg
 
     algorithm = algorithm_of(segmenter.model.plans_name, segmenter.model.digest)
 
     def segment(source: Path, target: Path) -> None:
-        mammogram = read_mammogram(source)
+        mammogram = read_mammogram(source, spacing_mm=spacing_mm)
         mask = segmenter.predict(mammogram)
         write_dicom_seg(target, mask, source, mammogram.spacing, mammogram.side, algorithm)
 

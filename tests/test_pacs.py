@@ -391,6 +391,13 @@ def test_the_model_gives_the_segmentation_that_predict_gives(tmp_path: Path, exa
     expected = segmenter.predict(exam[0])
     assert expected.any()
     np.testing.assert_array_equal(frames[0] + 2 * frames[1], expected)
+    header = dcmread(exam[0])
+    del header.ImagerPixelSpacing
+    header.save_as(tmp_path / "without.dcm")
+    with pytest.raises(RefusedError, match="no spacing"):
+        pacs.segment_to_seg(segmenter)(tmp_path / "without.dcm", tmp_path / "no.dcm")
+    pacs.segment_to_seg(segmenter, spacing_mm=0.4)(tmp_path / "without.dcm", tmp_path / "given.dcm")
+    assert (tmp_path / "given.dcm").is_file()
 
 
 class _Process:

@@ -29,6 +29,9 @@ def serve(
     keep_largest: Annotated[
         bool, typer.Option(help="Keep the largest breast, holes filled, and the largest muscle at the chest wall.")
     ] = True,
+    spacing_mm: Annotated[
+        float | None, typer.Option(min=0.02, max=1, help="Pixel spacing of files that do not tell it, in mm.")
+    ] = None,
     queue: Annotated[
         int, typer.Option(min=1, help="Files that may wait; more are refused until there is room.")
     ] = 1000,
@@ -62,7 +65,7 @@ def serve(
     with (
         on_signals(lambda *_: stop.set(), signal.SIGINT, signal.SIGTERM),
         Spool(spool, limit=queue) as waiting,
-        Server(settings, waiting, segment_to_seg(segmenter)) as server,
+        Server(settings, waiting, segment_to_seg(segmenter, spacing_mm)) as server,
     ):
         typer.echo(f"{settings.ae_title} listens on {settings.host}:{server.port}")
         stop.wait()

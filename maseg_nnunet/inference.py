@@ -198,8 +198,9 @@ class Segmenter:
         """Black pixels that the network needs beyond an image's rows and columns.
 
         Where an image is smaller than a patch it gets as much on either side, as in nnU-Net. A few pixels more, to a
-        multiple of the strides, go to the bottom and to the side away from the chest wall, which is the darker one: the
-        network is surest where tissue ends at the image's edge if it saw so in training.
+        multiple of the strides, go to the bottom and to the darker side, which is the one away from the chest wall
+        unless the air is white (raw images) or has a label. There it made no difference: a muscle's Dice of 0.834 and
+        0.825, 0.898 and 0.916 with and without these at the chest wall, on raw-like and on labelled test women.
         """
         model = self.model
         (top, bottom), (left, right) = (

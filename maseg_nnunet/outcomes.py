@@ -67,7 +67,7 @@ class Journal:
     def __init__(self, folder: Path, settings: Mapping[str, Any], *, resume: bool) -> None:
         self.path = folder / JOURNAL
         self._settings = json.loads(json.dumps(settings))
-        self._resume = resume and self.path.is_file()
+        self._resume = resume and self._is_begun()
         self._stream: IO[str] | None = None
         self._done = self._measured = np.empty(0, dtype=np.int64)
 
@@ -125,6 +125,13 @@ class Journal:
                     continue
                 if "file" in entry:
                     yield entry
+
+    def _is_begun(self) -> bool:
+        """Whether there is a journal with its first line: a full disk may have left less, and so nothing to resume."""
+        if not self.path.is_file():
+            return False
+        with self.path.open("rb") as stream:
+            return stream.readline().endswith(b"\n")
 
     def _check_settings(self) -> None:
         with self.path.open(encoding="utf-8", errors="surrogateescape") as stream:

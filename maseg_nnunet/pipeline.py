@@ -82,11 +82,13 @@ def predict(
     `workers`: threads of this process, by default as many as it has cores, at most MOST_WORKERS; `scheduler`: the
     address of a Dask cluster that does it instead. `resume` skips files whose results are all there
     and which the journal has as done, unless another file lies there since. `report` is a
-    file, relative to the output folder. `progress` gets each outcome as it comes.
+    .json file, relative to the output folder and in it. `progress` gets each outcome as it comes.
 
     The journal, the table and the report are written also where the run is interrupted or breaks off; the exception is
     raised then. Raises ModelError, UsageError, and OutputError where the output folder can't be written.
     """
+    if report is not None and (report.is_absolute() or ".." in report.parts or report.suffix != ".json"):
+        raise UsageError(f"--report {report}: give a name that ends in .json, of a file in the output folder")
     started, begin = datetime.now(timezone.utc), time.perf_counter()
     segmenter = Segmenter(settings.model, settings.device, tta=settings.tta, keep_largest=settings.keep_largest)
     described = _described(settings, segmenter)

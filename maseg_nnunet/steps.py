@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from maseg_nnunet import files
-from maseg_nnunet.errors import MasegError, Reason, RefusedError, place_of, reason_of
+from maseg_nnunet.errors import MasegError, OutputError, Reason, RefusedError, place_of, reason_of
 from maseg_nnunet.inference import Image, Prepared, Segmenter
 from maseg_nnunet.inputs import Source
 from maseg_nnunet.mammogram import Flag, Mammogram
@@ -83,7 +83,7 @@ def segment_file(source: Source, settings: Settings, segmenter: Segmenter, logit
         if prepared.image is None and Flag.CONSTANT not in flags:
             flags.append(Flag.CONSTANT)
         cells = image_statistics(mask, mammogram.spacing, flags, mammogram.view).cells() if settings.statistics else ()
-        written, problems = _write(settings, source, mammogram, mask, segmenter)
+        written, problems = _write(settings, source, stamp, mammogram, mask, segmenter)
         clock.lap("write")
         return Outcome(
             source.name,
@@ -105,7 +105,12 @@ def segment_file(source: Source, settings: Settings, segmenter: Segmenter, logit
 
 
 def _write(
-    settings: Settings, source: Source, mammogram: Mammogram, mask: npt.NDArray[np.uint8], segmenter: Segmenter
+    settings: Settings,
+    source: Source,
+    stamp: str,
+    mammogram: Mammogram,
+    mask: npt.NDArray[np.uint8],
+    segmenter: Segmenter,
 ) -> tuple[list[Path], list[str]]:
     """Write every format; the files written, and what went wrong with the others."""
     stem = settings.output / source.stem
@@ -113,6 +118,9 @@ def _write(
     written, problems = [], []
     for form in settings.formats:
         try:
+            # It takes the patient from the file once more: by now that may be another woman's.
+            if form is Format.DICOM_SEG and files.stamp(source.path) != stamp:
+                raise OutputError("the file was replaced while it was segmented: predict it again")
             written.append(
                 write_mask(
                     stem,

@@ -292,6 +292,46 @@ def test_nothing_of_a_header_is_shown(maseg: Run, model: Path, tmp_path: Path) -
         assert word not in written
 
 
+def test_a_report_is_a_json_file_in_the_output_folder(settings: Settings, exams: Path) -> None:
+    for name in (JOURNAL, "statistics.csv", "../run.json", str(exams / "run.json"), "woman0/image0.dcm"):
+        with pytest.raises(UsageError, match="json"):
+            predict([exams], settings, report=Path(name))
+    assert not settings.output.exists()
+
+
+def test_a_file_that_two_inputs_lead_to_is_one(settings: Settings, exams: Path) -> None:
+    settings = replace(settings, statistics=True)
+    twice = [exams, exams / "woman0" / "image0.dcm", exams / "woman1"]
+    assert predict(twice, settings).counts == {Status.DONE: 6}
+    assert len(table(settings)) == 6
+    assert predict(twice, settings, resume=True).counts == {Status.EARLIER: 6}
+
+
+def test_an_output_folder_made_during_the_walk_is_not_read(settings: Settings, exams: Path) -> None:
+    (exams / "zz").mkdir()
+    inside = replace(settings, output=exams / "zz" / "new" / "out", formats=(Format.PNG,), preview=True, spacing_mm=0.4)
+    assert predict([exams], inside, workers=1).counts == {Status.DONE: 6}
+    assert predict([exams], inside, workers=1).counts == {Status.DONE: 6}
+
+
+def test_a_seg_never_takes_the_patient_of_another_file(
+    settings: Settings, exams: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The exam is replaced while the network runs: its SEG would carry the new patient and the old mask."""
+    source = exams / "woman0" / "image0.dcm"
+    logits = Segmenter.logits
+
+    def replacing(segmenter: Segmenter, batch: Any) -> Any:
+        write_dicom(source, gradient(), PatientName="Second^Woman", PatientID="222")
+        return logits(segmenter, batch)
+
+    monkeypatch.setattr(Segmenter, "logits", replacing)
+    settings = replace(settings, formats=(Format.DICOM_SEG, Format.PNG))
+    assert predict([source], settings).counts == {Status.FAILED: 1}
+    assert "was replaced" in outcomes(settings)["image0.dcm"][1]
+    assert results(settings) == {JOURNAL, "image0.png"}
+
+
 # --- stopping and going on -------------------------------------------------------------------------------------------
 
 
@@ -405,6 +445,13 @@ def test_resuming_with_another_model_or_settings_is_refused(settings: Settings, 
     with pytest.raises(UsageError, match="other settings"):
         predict([exams], other, resume=True)
     predict([exams], other)
+
+
+def test_a_journal_that_a_full_disk_left_empty_is_none(settings: Settings, exams: Path) -> None:
+    settings.output.mkdir()
+    (settings.output / JOURNAL).write_text('{"setti')
+    assert predict([exams], settings, resume=True).counts == {Status.DONE: 6}
+    assert predict([exams], settings, resume=True).counts == {Status.EARLIER: 6}
 
 
 # --- scale -----------------------------------------------------------------------------------------------------------

@@ -29,7 +29,8 @@ SUBCOMMANDS: Final = (
 app = typer.Typer(
     name="maseg",
     help="Breast and pectoral muscle segmentation of mammograms, an nnU-Net v2 plugin. Data sets are converted by "
-    "the command convert_vendor; nnU-Net's own commands plan, train and predict. --debug anywhere shows tracebacks.",
+    "the command convert_vendor; nnU-Net's own commands plan, train and predict. --debug anywhere shows tracebacks.\n\n"
+    "Example: maseg predict exam.dcm -o out --preview",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

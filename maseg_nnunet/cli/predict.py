@@ -32,7 +32,7 @@ def predict(
         bool, typer.Option("--statistics", help="Also write areas and flags, statistics.csv.")
     ] = False,
     report: Annotated[
-        Path | None, typer.Option(help="Also write a report of this name (JSON), relative to the output folder.")
+        Path | None, typer.Option(help="Also write a report of this name (.json) into the output folder.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     tta: Annotated[bool, typer.Option("--tta", help="Average with the left-right mirrored image.")] = False,

@@ -1,10 +1,11 @@
 """From one mammogram to its mask: the model run on the whole image, the result on the source's own grid.
 
 An image that was stored sideways or upside down is first turned upright, by its header. From there the way is the one
-that `convert_vendor` and nnU-Net take together, so that both routes give the same masks of all others: stored values to
-the grid of converted images, to VOI units, without the margins that are black, to the plan's grid
-(nnU-Net stretches the image to whole pixels), padded with black to the size of a patch where it is smaller. nnU-Net's
-tiles and its mirroring are not copied: the network sees the whole image at once.
+that `convert_vendor` and nnU-Net take together, so that both routes give the same masks of all others, but for rounding
+where `precision.py` knows a faster kind of number: stored values to the grid of converted images, to VOI units, without
+the margins that are black, to the plan's grid (nnU-Net stretches the image to whole pixels), padded with black to the
+size of a patch where it is smaller. nnU-Net's tiles and its mirroring are not copied: the network sees the whole image
+at once.
 
 On the way back logits are interpolated linearly to the source's pixel centres and compared there, so an edge is as
 smooth as the source's grid allows. Reading files is `readers/`, many files at once `pipeline.py`.

@@ -91,9 +91,9 @@ class UNet(nn.Module):
 class PublishedUNet(UNet):
     """`UNet` as the published forward pass runs it, for the published weights: amid black, which is cut off again.
 
-    The black is as much as unpadded convolutions would take off, 90 to 98 pixels on each side with five stages. Without
-    it the network meets the image's edge where in its training it met black, and the pectoral muscle lies at that edge.
-    It costs about two thirds more time than `UNet`.
+    The black is as much as unpadded convolutions would take off, 92 to 100 pixels on each side with five stages.
+    Without it the network meets the image's edge where in its training it met black, and the pectoral muscle lies at
+    that edge. It costs about two thirds more time than `UNet`.
     """
 
     takes_any_size: Final = True

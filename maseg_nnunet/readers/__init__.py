@@ -64,8 +64,6 @@ def _is_film(path: Path) -> bool:
     from maseg_nnunet.readers.film import is_film
 
     try:
-        if path.is_dir():
-            raise RefusedError(Reason.UNREADABLE, "it is a folder, or one whose files may not be listed")
         if not path.is_file():  # a pipe would block, a device never end
             raise RefusedError(Reason.UNREADABLE, "it is missing, or no regular file")
         with path.open("rb") as file:

@@ -19,7 +19,6 @@ from pydicom import uid
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import FileDataset
 from pydicom.filereader import read_dataset
-from pydicom.tag import BaseTag
 from pydicom.uid import UID
 
 from maseg_nnunet.errors import Reason, RefusedError
@@ -36,6 +35,7 @@ _MAGIC: Final = b"DICM"
 _FIRST_GROUPS: Final = (b"\x02\x00", b"\x08\x00", b"\x00\x08")
 _GROUP_LENGTH: Final = b"\x02\x00\x00\x00UL\x04\x00"
 _DEFLATED: Final = uid.DeflatedExplicitVRLittleEndian.encode()
+_PLAIN: Final = uid.ExplicitVRLittleEndian.encode()
 _UNDEFINED: Final = 0xFFFFFFFF
 _START: Final = 4096
 _CHUNK: Final = 1 << 20
@@ -43,46 +43,47 @@ _BYTES_PER_MEGAPIXEL: Final = 4e6
 _HEADER_BYTES: Final = 1 << 26
 """What a file may hold beside its pixels: private elements of some makers are large."""
 
-
 _MOST_READS: Final = 100_000
 """Two or three are made for an element; headers of mammograms have some hundred of them, private ones included."""
 _MOST_ITEMS: Final = 20_000
-"""Of one sequence."""
 _ITEMS: Final = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
-"""The tag of an item, (FFFE,E000), in either order of bytes."""
-_PIXELS: Final = 0x7FE00000
-_TOO_MUCH: Final = "there is more before its pixels than any image needs"
-_ENDLESS: Final = "a sequence in its header has more items than any image needs"
+"""The tag of a sequence's item, (FFFE,E000), in either order of bytes."""
+_NO_LIMIT: Final = float("inf")
 
 
 class _Stream(io.BufferedReader):
     """A file of which pydicom reads no more than `budget` bytes: it keeps every element before the pixels in memory.
 
-    Nor in more than _MOST_READS pieces: a small file can hold empty items for minutes. `deflated`: whether the rest may
-    be read in one go, which pydicom does to inflate it, without a limit.
+    Nor more than _MOST_READS pieces with _MOST_ITEMS items in them: a small file can hold empty ones for minutes, at
+    any depth of its sequences. Without a budget all of these are free.
     """
 
-    budget: float = float("inf")
-    deflated: bool = False
+    budget: float = _NO_LIMIT
     reads: int = 0
+    items: int = 0
+
+    @property
+    def name(self) -> str | None:
+        """The file's, which pydicom asks for; None in memory."""
+        return getattr(self.raw, "name", None)
 
     def read(self, size: int | None = -1, /) -> bytes:
         """As any file's. Raises RefusedError beyond what is allowed."""
-        if size is None or size < 0:
-            if not self.deflated:
-                raise RefusedError(Reason.UNREADABLE, "it is deflated, and does not say so at its beginning")
+        if size is None or size < 0:  # which pydicom does to inflate the rest, without a limit
+            raise RefusedError(Reason.UNREADABLE, "it is deflated, and does not say so at its beginning")
+        if self.budget == _NO_LIMIT:
             return super().read(size)
         found = super().read(int(min(size, self.budget + 1)))
         self.budget -= len(found)
         self.reads += 1
-        if self.is_exhausted:
-            raise RefusedError(Reason.TOO_LARGE, _TOO_MUCH)
+        self.items += max(found.count(tag) for tag in _ITEMS)
+        self.check()
         return found
 
-    @property
-    def is_exhausted(self) -> bool:
-        """Whether more was read than is allowed."""
-        return self.budget < 0 or self.reads > _MOST_READS
+    def check(self) -> None:
+        """Raise RefusedError where more was read than is allowed."""
+        if self.budget < 0 or self.reads > _MOST_READS or self.items > _MOST_ITEMS:
+            raise RefusedError(Reason.TOO_LARGE, "there is more before its pixels than any image needs")
 
 
 def is_dicom(start: bytes) -> bool:
@@ -167,43 +168,24 @@ def _load(path: Path, max_bytes: float, *, pixels: bool) -> tuple[FileDataset, i
             raise RefusedError(Reason.TRUNCATED, "the file is empty")
         if not is_dicom(start):
             raise RefusedError(Reason.NOT_DICOM, "it has neither a DICOM preamble nor a data set's first element")
-        file.deflated = _DEFLATED in start
-        if file.deflated:
-            _check_deflated(file, start, max_bytes)
         if pixels:
             _check_size(file, max_bytes)
-        file.seek(0)
-        file.budget = max_bytes
-        dataset = pydicom.dcmread(file, force=True, stop_before_pixels=not pixels)
-        end = 0 if file.deflated else file.tell()
+        is_deflated = _DEFLATED in start
+        stream = _inflated(file, start, max_bytes) if is_deflated else file
+        stream.seek(0)
+        stream.budget = max_bytes
+        try:
+            dataset = pydicom.dcmread(stream, force=True, stop_before_pixels=not pixels)
+        except Exception:
+            stream.check()  # within a sequence pydicom makes an error of its own of ours
+            raise
+        end = 0 if is_deflated else file.tell()
         size = os.fstat(file.fileno()).st_size
-    _check_sequences(dataset)
     if not dataset:
         if start[_PREAMBLE : _PREAMBLE + 4] == _MAGIC:
             raise RefusedError(Reason.TRUNCATED, "the file ends before its data set")
         raise RefusedError(Reason.NOT_DICOM, "no DICOM element could be read")
     return dataset, end if end < size else None
-
-
-def _check_sequences(dataset: FileDataset) -> None:
-    """Raise RefusedError where a sequence of known length, which pydicom parses when it is asked for, is too long."""
-    for tag in tuple(dataset.keys()):
-        element = _raw(dataset, tag)
-        if element is not None and element.tag < _PIXELS and _items_in(element.value or b"") > _MOST_ITEMS:
-            raise RefusedError(Reason.TOO_LARGE, _ENDLESS)
-
-
-def _items_in(data: bytes) -> int:
-    return max(data.count(tag) for tag in _ITEMS)
-
-
-def _raw(dataset: FileDataset, tag: BaseTag) -> RawDataElement | None:
-    """The element as it was read; None where pydicom has converted it, or can't."""
-    try:
-        found: object = dataset.get_item(tag)
-    except Exception:  # an empty element is converted here, and may be of a kind that pydicom does not know
-        return None
-    return found if isinstance(found, RawDataElement) else None
 
 
 def _read_on(dataset: FileDataset, path: Path, max_bytes: float, offset: int) -> FileDataset:
@@ -221,15 +203,12 @@ def _read_on(dataset: FileDataset, path: Path, max_bytes: float, offset: int) ->
 @contextmanager
 def _opened(path: Path) -> Iterator[_Stream]:
     """The file, open; whatever goes wrong while it is read is a refusal."""
-    file = None
     try:
         with _Stream(path.open("rb", buffering=0)) as file:
             yield file
     except RefusedError:
         raise
     except Exception as error:  # pydicom raises many kinds on a broken file, RecursionError among them
-        if file is not None and file.is_exhausted:  # within a sequence pydicom makes another of ours
-            raise RefusedError(Reason.TOO_LARGE, _TOO_MUCH) from None
         if isinstance(error, OSError) and error.strerror:
             raise RefusedError(Reason.UNREADABLE, f"the file can't be read: {error.strerror}") from error
         raise RefusedError(Reason.UNREADABLE, "the DICOM data set can't be parsed: the file is damaged") from None
@@ -240,35 +219,36 @@ def _check_size(file: _Stream, max_bytes: float) -> None:
         raise RefusedError(Reason.TOO_LARGE, f"the file has more than {max_bytes / 1e6:.0f} MB")
 
 
-def _check_deflated(file: _Stream, start: bytes, max_bytes: float) -> None:
-    """Inflate a deflated file once without keeping it, for pydicom inflates without a limit."""
+def _inflated(file: _Stream, start: bytes, max_bytes: float) -> _Stream:
+    """A deflated file as one that is not, which says so: pydicom inflates without a limit."""
     base = _PREAMBLE + 4 if start[_PREAMBLE : _PREAMBLE + 4] == _MAGIC else 0
     if start[base : base + 8] != _GROUP_LENGTH:
         raise RefusedError(Reason.UNREADABLE, "a deflated file needs the length of its file meta information")
     begin = base + 12 + int.from_bytes(start[base + 8 : base + 12], "little")
-    if _DEFLATED not in start[base:begin]:
+    if begin > len(start) or _DEFLATED not in start[base:begin]:
         # pydicom goes by the groups of the elements: a false length would hide this one.
         raise RefusedError(Reason.UNREADABLE, "the length of its file meta information is wrong")
     file.seek(begin)
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    total = items = 0
+    plain = io.BytesIO()
+    plain.write(start[:begin].replace(_DEFLATED, _PLAIN.ljust(len(_DEFLATED), b"\0")))
     while not inflater.eof:
         chunk = inflater.unconsumed_tail or file.read(_CHUNK)
         if not chunk:
             raise RefusedError(Reason.TRUNCATED, "the deflated data set has no end")
-        inflated = inflater.decompress(chunk, _CHUNK)
-        total += len(inflated)
-        items += _items_in(inflated)
-        if items > _MOST_ITEMS:
-            raise RefusedError(Reason.TOO_LARGE, _ENDLESS)
-        if total > max_bytes:
+        plain.write(inflater.decompress(chunk, _CHUNK))
+        if plain.tell() > max_bytes:
             raise RefusedError(Reason.TOO_LARGE, f"the file inflates to more than {max_bytes / 1e6:.0f} MB")
+    return _Stream(plain)
 
 
 def _is_cut_off(dataset: FileDataset) -> bool:
     """Whether the last element is shorter than it says; true of no element that has been looked at already."""
-    last = _raw(dataset, max(dataset.keys()))
-    return last is not None and last.value is not None and len(last.value) < last.length < _UNDEFINED
+    try:
+        last: object = dataset.get_item(max(dataset.keys()))
+    except Exception:  # an empty element is converted here, and may be of a kind that pydicom does not know
+        return False
+    return isinstance(last, RawDataElement) and last.value is not None and len(last.value) < last.length < _UNDEFINED
 
 
 def _read(path: Path, max_megapixels: float, *, pixels: bool) -> tuple[Header, Layout, FileDataset]:

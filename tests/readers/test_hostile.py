@@ -13,6 +13,10 @@ from maseg_nnunet.readers import read_header, read_mammogram
 from maseg_nnunet.voi import can_be_base
 from tests.readers.dicom_factory import LOSSLESS, LOSSY, picture, table, write
 
+ITEM = b"\xfe\xff\x00\xe0"
+ITEM_END = b"\xfe\xff\x0d\xe0\0\0\0\0"
+SEQUENCE_END = b"\xfe\xff\xdd\xe0\0\0\0\0"
+
 CHANGES = 40
 """For each transfer syntax: some hundreds in all."""
 
@@ -102,12 +106,16 @@ def test_a_real_file_that_is_cut_off(real_dicom: Path, tmp_path: Path, name: str
 
 
 @pytest.mark.parametrize("syntax", [uid.ExplicitVRLittleEndian, uid.DeflatedExplicitVRLittleEndian])
-@pytest.mark.parametrize("known_length", [True, False])
-def test_a_sequence_without_end(tmp_path: Path, syntax: uid.UID, known_length: bool) -> None:
-    """A megabyte of empty items: each would become a data set of its own."""
-    items = b"\xfe\xff\x00\xe0\0\0\0\0" * 120_000
-    length = len(items).to_bytes(4, "little") if known_length else b"\xff" * 4
-    sequence = b"\x08\x00\x40\x11SQ\0\0" + length + items + (b"" if known_length else b"\xfe\xff\xdd\xe0\0\0\0\0")
+@pytest.mark.parametrize("kind", ["known length", "unknown length", "nested", "no items"])
+def test_a_header_without_end(tmp_path: Path, syntax: uid.UID, kind: str) -> None:
+    """A megabyte of empty items, each of which would become a data set of its own, or of empty elements."""
+    items = ITEM + b"\0\0\0\0"
+    sequence = {
+        "known length": _sequence(items * 120_000),
+        "unknown length": _sequence(items * 120_000, known_length=False),
+        "nested": _sequence(ITEM + b"\xff" * 4 + _sequence(items * 120_000) + ITEM_END, known_length=False),
+        "no items": b"\x08\x00\x40\x11LO\0\0" * 120_000,
+    }[kind]
     write(tmp_path / "image", picture(), syntax=syntax)
     data = (tmp_path / "image").read_bytes()
     begin = 144 + int.from_bytes(data[140:144], "little")  # behind the preamble and the file meta information
@@ -119,6 +127,12 @@ def test_a_sequence_without_end(tmp_path: Path, syntax: uid.UID, known_length: b
     (tmp_path / "image").write_bytes(data[:begin] + sequence + body)
     with pytest.raises(RefusedError, match="too large"):
         read_header(tmp_path / "image")
+
+
+def _sequence(items: bytes, *, known_length: bool = True) -> bytes:
+    """(0008,1140) with these items, explicit little endian."""
+    length = len(items).to_bytes(4, "little") if known_length else b"\xff" * 4
+    return b"\x08\x00\x40\x11SQ\0\0" + length + items + (b"" if known_length else SEQUENCE_END)
 
 
 def test_random_bytes(tmp_path: Path) -> None:

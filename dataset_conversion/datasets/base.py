@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
+import logging
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from maseg_nnunet.mammogram import Intent, Side, View
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,8 @@ class Dataset:
 def files_below(folder: Path) -> Iterator[Path]:
     """Every regular file below `folder`, sorted, each folder once even where links make a loop; no hidden files.
 
-    A folder that can't be listed is yielded itself: reading it says why, and nothing is lost without a word.
+    A folder below it that can't be listed is told in the log, and the rest goes on. Raises OSError where `folder`
+    itself can't: empty-handed, the conversion would take all that it has done before for removed.
     """
     yield from _walk(folder, frozenset())
 
@@ -84,8 +88,10 @@ def _walk(folder: Path, above: frozenset[tuple[int, int]]) -> Iterator[Path]:
             return
         with os.scandir(folder) as entries:
             ordered = sorted(entries, key=lambda entry: entry.name)
-    except OSError:
-        yield folder
+    except OSError as error:
+        if not above:
+            raise
+        logger.warning("%s can't be listed, what is in it is left out: %s", folder, error.strerror)
         return
     for entry in ordered:
         if entry.name.startswith("."):

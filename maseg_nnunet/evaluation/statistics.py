@@ -237,8 +237,6 @@ def _compare_score(
     present = ~np.isnan(values)
     samples = [values[member & present] for _, member in groups]
     pairs = list(combinations(range(len(groups)), 2))
-    means = np.array([sample.mean() for sample in samples])
-    observed = np.array([means[i] - means[j] for i, j in pairs])
     differences, errors = bootstrap.differences(values, [member for _, member in groups], pairs)
     few = [bootstrap.women_in(member & present) < _FEWEST for _, member in groups]
     errors[:, [few[i] or few[j] for i, j in pairs]] = math.nan
@@ -269,7 +267,7 @@ def _compare_score(
         test, statistic, p = tested[k]
         results.append(
             Comparison(
-                f"{first} – {second}", score, test, (sizes[i], sizes[j]), women, float(observed[k]), statistic, p,
+                f"{first} – {second}", score, test, (sizes[i], sizes[j]), women, float(differences[0, k]), statistic, p,
                 float(low[k]), float(high[k]), float(p_woman[k]),
             )
         )  # fmt: skip
@@ -312,11 +310,12 @@ def compare_pairs(joined: pd.DataFrame, what: str) -> list[Comparison]:
         both = ~np.isnan(a) & ~np.isnan(b)
         if not both.any():
             continue
-        low, high, p_woman = simultaneous(*bootstrap.differences(a - b, [both], [(0,)]))
+        differences, errors = bootstrap.differences(a - b, [both], [(0,)])
+        low, high, p_woman = simultaneous(differences, errors)
         statistic, p = paired_t(a[both], b[both])
         results.append(
             Comparison(
-                what, score, "paired t-test", (int(both.sum()),), bootstrap.women_in(both), float((a - b)[both].mean()),
+                what, score, "paired t-test", (int(both.sum()),), bootstrap.women_in(both), float(differences[0, 0]),
                 statistic, p, float(low[0]), float(high[0]), float(p_woman[0]),
             )
         )  # fmt: skip

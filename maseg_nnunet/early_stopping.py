@@ -25,11 +25,12 @@ class Progress:
     stop: bool
 
 
-def judge(losses: Sequence[float], patience: int | None) -> Progress:
+def judge(losses: Sequence[float], patience: int | None, earliest: int = 0) -> Progress:
     """Judge a run by its validation loss of every epoch so far.
 
     Training stops once the loss "did not improve for 10 epochs" (paper, section 2.2.3): `patience` is that number, None
-    for never. Equal is no improvement, and neither is a loss that is not finite.
+    for never; but not before it has had `earliest` epochs. Equal is no improvement, and neither is a loss that is not
+    finite.
     """
     best = min(range(len(losses)), key=lambda epoch: _or_infinite(losses[epoch]), default=None)
     if best is None or not math.isfinite(losses[best]):
@@ -39,7 +40,7 @@ def judge(losses: Sequence[float], patience: int | None) -> Progress:
         best=best,
         stale=stale,
         improved=best is not None and stale == 0,
-        stop=patience is not None and stale >= patience and len(losses) > 0,
+        stop=patience is not None and stale >= patience and len(losses) >= max(earliest, 1),
     )
 
 

@@ -11,7 +11,7 @@ from maseg_nnunet.early_stopping import Progress, judge
 LOSSES = st.lists(st.floats(0, 10) | st.just(math.nan) | st.just(math.inf), max_size=40)
 
 
-def slow(losses: list[float], patience: int) -> int | None:
+def slow(losses: list[float], patience: int, earliest: int = 0) -> int | None:
     """The epoch after which training stops, by walking through the losses as a trainer would."""
     lowest, waited = math.inf, 0
     for epoch, loss in enumerate(losses):
@@ -19,7 +19,7 @@ def slow(losses: list[float], patience: int) -> int | None:
             lowest, waited = loss, 0
         else:
             waited += 1
-        if waited >= patience:
+        if waited >= patience and epoch + 1 >= earliest:
             return epoch
     return None
 
@@ -48,10 +48,17 @@ def test_without_patience_training_never_stops() -> None:
     assert judge([1.0, *[2.0] * 500], None) == Progress(best=0, stale=500, improved=False, stop=False)
 
 
-@given(LOSSES, st.integers(1, 12))
-def test_stops_where_a_walk_through_the_losses_does(losses: list[float], patience: int) -> None:
-    stops = [epoch for epoch in range(len(losses)) if judge(losses[: epoch + 1], patience).stop]
-    assert (stops[0] if stops else None) == slow(losses, patience)
+def test_patience_that_was_used_up_early_stops_at_the_earliest_epoch() -> None:
+    losses = [1.0, *[2.0] * 5]
+    assert not judge(losses[:5], 3, earliest=6).stop
+    assert judge(losses, 3, earliest=6).stop
+    assert not judge([*losses[:5], 0.5], 3, earliest=6).stop
+
+
+@given(LOSSES, st.integers(1, 12), st.integers(0, 40))
+def test_stops_where_a_walk_through_the_losses_does(losses: list[float], patience: int, earliest: int) -> None:
+    stops = [epoch for epoch in range(len(losses)) if judge(losses[: epoch + 1], patience, earliest).stop]
+    assert (stops[0] if stops else None) == slow(losses, patience, earliest)
 
 
 @given(LOSSES)

@@ -20,6 +20,8 @@ class MasegTrainerVariedShort(MasegTrainerVaried):
     """800 steps of MasegTrainerVaried."""
 
     length = (16, 50)
+    falling = None
+    patience = None
     final_validation_cases = 2
 
 

@@ -56,8 +56,9 @@ class MasegTrainer(nnUNetTrainer):
 
     `alpha`: weights of the classes in the loss. `recipe`: the augmentation. `patience`: epochs without a better
     validation loss after which training stops, None for never. `loader`: what makes the training patches.
-    `length`: epochs at most, and steps of each. `final_validation_cases`: how many cases nnU-Net's final validation
-    segments, None for all.
+    `length`: epochs at most, and steps of each. `falling`: epochs over which the learning rate falls, then to be held,
+    and before whose end no patience stops training; None for a rate that falls over all epochs and patience from the
+    first. `final_validation_cases`: how many cases nnU-Net's final validation segments, None for all.
     """
 
     alpha: tuple[float, ...] = PAPER_ALPHA
@@ -65,6 +66,7 @@ class MasegTrainer(nnUNetTrainer):
     patience: int | None = 10
     loader: Callable[..., TrainingPatches] = TrainingPatches
     length: tuple[int, int] = (200, 250)
+    falling: int | None = None
     final_validation_cases: int | None = None
 
     def __init__(
@@ -112,9 +114,9 @@ class MasegTrainer(nnUNetTrainer):
         self.network = on_device(self.network, self.device)
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, Any]:
-        """AdamW under nnU-Net's polynomial schedule."""
+        """AdamW under nnU-Net's polynomial schedule, whose last rate is held where there are epochs after it."""
         optimizer = torch.optim.AdamW(self.network.parameters(), self.initial_lr, weight_decay=self.weight_decay)
-        return optimizer, PolyLRScheduler(optimizer, self.initial_lr, self.num_epochs)
+        return optimizer, _HeldPolyLR(optimizer, self.initial_lr, self.falling or self.num_epochs)
 
     def do_split(self) -> tuple[list[str], list[str]]:
         """The fold of splits_final.json, fetched from nnUNet_raw where it is missing.
@@ -210,7 +212,7 @@ class MasegTrainer(nnUNetTrainer):
     @property
     def progress(self) -> Progress:
         """Where training stands, by the validation losses in the logger, which are the same on all ranks."""
-        return judge(self.logger.get_value("val_losses", step=None), self.patience)
+        return judge(self.logger.get_value("val_losses", step=None), self.patience, self.falling or 0)
 
     def run_training(self) -> None:
         """nnU-Net's loop until early stopping or the last epoch; a finished run that is continued ends at once."""
@@ -292,6 +294,13 @@ class MasegTrainer(nnUNetTrainer):
         network = self.network.module if self.is_ddp else self.network
         bare: nn.Module = getattr(network, "_orig_mod", network)
         return bare
+
+
+class _HeldPolyLR(PolyLRScheduler):  # type: ignore[misc]
+    """nnU-Net's schedule; after its end the rate of its last step, where nnU-Net's would be a complex number."""
+
+    def step(self, current_step: int | None = None) -> None:
+        super().step(current_step if current_step is None else min(current_step, self.max_steps - 1))
 
 
 def _clamp(network: nn.Module, images: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:

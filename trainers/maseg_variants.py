@@ -88,14 +88,14 @@ class MasegTrainerNoEarlyStopping(MasegTrainer):
 class MasegTrainerVaried(MasegTrainer):
     """For data of few sources: variety of contrast, of the tissue and of what lies beside it, soft Dice in the loss.
 
-    `make model` trains it. 80 short epochs, so that a night on a CPU is not needed. All of them: with this variety the
-    validation loss wavers until the learning rate has fallen. The best weights are kept.
+    `make model` trains it. Short epochs, so that a night on a CPU is not needed. With this variety the validation loss
+    wavers until the learning rate has fallen: only then does early stopping set in. The best weights are kept.
     """
 
-    patience = None
     recipe = replace(Recipe(), rotation=7.0, alpha_affine=25.0, noise=(0.0, 0.05))
     loader: Callable[..., TrainingPatches] = VariedPatches
-    length = (80, 100)
+    length = (120, 100)
+    falling = 80
 
     def make_loss(self) -> PixelLoss:
         """Cross-entropy and soft Dice."""

@@ -192,6 +192,18 @@ def test_without_patience_it_trains_to_the_last_epoch(tiny_base: Path, monkeypat
     assert trainer.trained == [0, 1, 2, 3, 4]
 
 
+def test_early_stopping_waits_until_the_rate_has_fallen_and_the_last_rate_is_held(
+    tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripted(monkeypatch, (1.0, 2.0, 2.0, 2.0, 2.0, 0.5, *[2.0] * 9))
+    monkeypatch.setattr(Scripted, "falling", 6)
+    trainer = make(tiny_base)
+    trainer.run_training()
+    assert trainer.trained == list(range(9))  # patience was used up after epoch 3, and again after epoch 8
+    expected = [1e-3 * (1 - min(epoch, 5) / 6) ** 0.9 for epoch in range(9)]
+    assert trainer.logger.get_value("lrs", step=None) == pytest.approx(expected)
+
+
 def test_losses_that_are_never_finite_leave_no_stale_best(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scripted(monkeypatch, (math.nan,) * 3)
     trainer = make(tiny_base)
@@ -341,8 +353,7 @@ VARIANTS = {
     "MasegTrainerDemo": (PlainCrossEntropy, (1, 1, 2)),
 }
 NOISE_RANGE = ("MasegTrainerNoiseRange", "MasegTrainerVaried")
-ALL_EPOCHS = ("MasegTrainerNoEarlyStopping", "MasegTrainerVaried")
-EPOCHS = {"MasegTrainerDemo": 10, "MasegTrainerVaried": 80}
+EPOCHS = {"MasegTrainerDemo": 10, "MasegTrainerVaried": 120}
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -351,7 +362,7 @@ def test_nnunet_finds_every_variant(name: str, tiny_base: Path) -> None:
     kind, alpha = VARIANTS[name]
     loss = trainer.make_loss()
     assert type(loss) is kind and loss.alpha.tolist() == list(alpha)
-    assert trainer.patience == (None if name in ALL_EPOCHS else 10)
+    assert trainer.patience == (None if name == "MasegTrainerNoEarlyStopping" else 10)
     assert trainer.recipe.noise == ((0.0, 0.05) if name in NOISE_RANGE else (0.05, 0.05))
     assert trainer.num_epochs == EPOCHS.get(name, 200)
 
@@ -380,6 +391,7 @@ def test_short_trainings_differ_in_one_part_alone(name: str, tiny_base: Path, mo
     trainer = make(tiny_base, recursive_find_trainer_class_by_name(name))
     length = (30, 100) if name == "MasegTrainerVariedMedium" else (16, 50)
     assert (trainer.num_epochs, trainer.num_iterations_per_epoch) == length
+    assert (trainer.patience, trainer.falling) == (None, None)
     assert isinstance(trainer.make_loss(), CrossEntropyAndDice)
     trainer.initialize()
     assert trainer.get_dataloaders()[0].data_loader.variety == LEFT_OUT[name]

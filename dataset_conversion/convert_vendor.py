@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from maseg_nnunet.dataset_conversion.datasets import REGISTRY
 
-from maseg_nnunet.command import on_signals, run, usable_cores
+from maseg_nnunet.command import interrupted_by_sigterm, run, usable_cores
 
 if TYPE_CHECKING:
     from maseg_nnunet.dataset_conversion.conversion import Request
@@ -91,7 +91,6 @@ def convert_vendor(
 
     Example: convert_vendor --name mini_mias --input mini_mias --masks mini_mias_masks
     """
-    import signal
     from dataclasses import replace
 
     from maseg_nnunet.dataset_conversion.conversion import Request
@@ -125,7 +124,7 @@ def convert_vendor(
         scheduler=scheduler,
     )
     # Workers do not notice that this process was ended, and would wait for ever.
-    with on_signals(signal.default_int_handler, signal.SIGTERM):
+    with interrupted_by_sigterm():
         report = _convert_with_progress(request)
     _show(request, report)
 

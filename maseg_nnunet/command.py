@@ -82,6 +82,13 @@ def on_signals(handler: Callable[[int, Any], Any], *numbers: int) -> Iterator[No
             signal.signal(number, previous)
 
 
+@contextmanager
+def interrupted_by_sigterm() -> Iterator[None]:
+    """SIGTERM, which is how a cluster or a system ends a job, interrupts the block as Ctrl-C does."""
+    with on_signals(signal.default_int_handler, signal.SIGTERM):
+        yield
+
+
 def usable_cores() -> int:
     """Cores this process may use; the default of every --workers."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

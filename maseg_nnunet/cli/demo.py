@@ -26,11 +26,10 @@ def demo(
 
     Example: maseg demo
     """
-    import signal
 
     from rich.console import Console
 
-    from maseg_nnunet.command import on_signals
+    from maseg_nnunet.command import interrupted_by_sigterm
     from maseg_nnunet.demo import Step, run_demo
 
     console = Console(highlight=False)
@@ -41,7 +40,7 @@ def demo(
         console.print(f"{step.title:<28}{step.seconds:7.1f} s  {step.note}")
 
     # subprocess.run ends the stage's command with us.
-    with on_signals(signal.default_int_handler, signal.SIGTERM), console.status("") as status:
+    with interrupted_by_sigterm(), console.status("") as status:
         outcome = run_demo(output, keep=keep, started=lambda title: status.update(f"{title} ..."), ended=ended)
     console.print(_table(outcome))
     console.print(f"Overlay pictures (red: edge of the breast, blue: edge of the muscle): {outcome.overlays}")

@@ -60,9 +60,8 @@ def predict(
 
     Example: maseg predict exams/ -o out --format nifti,dicom-seg --preview --statistics --report run.json
     """
-    import signal
 
-    from maseg_nnunet.command import on_signals
+    from maseg_nnunet.command import interrupted_by_sigterm
     from maseg_nnunet.model_folder import find_model
     from maseg_nnunet.writers.results import parse_formats
 
@@ -86,8 +85,7 @@ def predict(
         raw_windows=raw_windows,
         max_megapixels=max_megapixels,
     )
-    # A cluster's or a system's way of ending a job gets the same clean stop as Ctrl-C.
-    with on_signals(signal.default_int_handler, signal.SIGTERM), _Progress() as progress:
+    with interrupted_by_sigterm(), _Progress() as progress:
         summary = run(
             inputs, settings, workers=workers, scheduler=scheduler, resume=resume, report=report, progress=progress.show
         )

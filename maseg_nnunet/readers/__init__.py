@@ -37,7 +37,7 @@ def read_mammogram(
     Raises RefusedError with the reason: not an image that can be read, not a mammogram, or one that breaks a rule.
     """
     path = Path(path)
-    if _is_film(path):
+    if is_film_file(path):
         from maseg_nnunet.readers.film import read_film
 
         return read_film(path, spacing_mm=spacing_mm, max_megapixels=max_megapixels)
@@ -53,14 +53,15 @@ def read_header(path: Path, *, max_megapixels: float = MAX_MEGAPIXELS) -> Header
     may give. PGM and PNG have no header (NOT_DICOM).
     """
     path = Path(path)
-    if _is_film(path):
+    if is_film_file(path):
         raise RefusedError(Reason.NOT_DICOM, "a PGM or PNG has no header")
     from maseg_nnunet.readers.dicom import read_dicom_header
 
     return read_dicom_header(path, max_megapixels)
 
 
-def _is_film(path: Path) -> bool:
+def is_film_file(path: Path) -> bool:
+    """Whether a file is a PGM or PNG, by its content. Raises RefusedError where it can't be read."""
     from maseg_nnunet.readers.film import is_film
 
     try:

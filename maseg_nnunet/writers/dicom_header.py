@@ -60,6 +60,9 @@ _PATTERNS: Final = {
     "TM": r"([01]\d|2[0-3])([0-5]\d(([0-5]\d|60)(\.\d{1,6})?)?)?",
     "UI": r"(?=.{1,64}$)(0|[1-9]\d*)(\.(0|[1-9]\d*))+",
 }
+_DOUBLE_BYTE: Final = re.compile(rb"\x1b\$(?:[@B]|\(D)[^\x1b]*")
+"""A run of Japanese letters of two 7-bit bytes each (PS3.3 table C.12-4), any of which may look like a delimiter."""
+
 _LENGTHS: Final = {"LO": 64, "PN": 64, "SH": 16}
 _SEXES: Final = ("M", "F", "O")
 
@@ -136,12 +139,13 @@ def _character_set(source: Dataset, target: Dataset) -> bool:
 def _is_legal_text(raw: bytes, vr: str, encoded: bool) -> bool:
     if not raw or (not raw.isascii() and not encoded):
         return False
+    single = _DOUBLE_BYTE.sub(b"", raw) if encoded else raw
+    if raw.isascii() and b"\\" in single:  # it would be two values; beside other character sets it may be half a letter
+        return False
+    if vr == "PN" and (single.count(b"=") > 2 or any(group.count(b"^") > 4 for group in single.split(b"="))):
+        return False
     # A character may take several bytes and a name three groups: only what is surely too long is refused.
-    if raw.isascii() and b"\\" in raw:  # it would be two values; beside other character sets it may be half a letter
-        return False
-    if vr == "PN" and (raw.count(b"=") > 2 or any(group.count(b"^") > 4 for group in raw.split(b"="))):
-        return False
-    limit = _LENGTHS[vr] * (1 if raw.isascii() else 4) * (3 if vr == "PN" else 1)
+    limit = _LENGTHS[vr] * (1 if raw.isascii() and single == raw else 4) * (3 if vr == "PN" else 1)
     return len(raw) <= limit and not any(byte < 32 and byte != 27 for byte in raw)
 
 

@@ -155,6 +155,7 @@ def dicom_seg(
         # A muscle that was not found is a segment without pixels, not a segment without a frame.
         omit_empty_frames=False,
     )
+    seg.ContentCreatorName = ""  # type 2 (PS3.3 table 10-12): nobody drew it
     copy_patient_and_study(source, seg)
     # Type 2C, needed where there is no frame of reference (PS3.3 C.7.6.1).
     orientation = values(source, "PatientOrientation")

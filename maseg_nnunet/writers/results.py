@@ -77,9 +77,11 @@ def write_mask(
     else:
         if source is None or algorithm is None:
             raise OutputError("no DICOM SEG: the source or the algorithm is not known")
-        if source.suffix.lower() in (".png", ".pgm"):
-            raise OutputError("no DICOM SEG: the source is no DICOM file")
+        from maseg_nnunet.readers import is_film_file
         from maseg_nnunet.writers.dicom_seg import write_dicom_seg
+
+        if is_film_file(source):
+            raise OutputError("no DICOM SEG: the source is no DICOM file")
 
         write_dicom_seg(path, mask, source, spacing, side, algorithm)
     return path

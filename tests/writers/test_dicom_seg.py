@@ -38,6 +38,7 @@ from maseg_nnunet.writers import dicom_seg as module
 from maseg_nnunet.writers.dicom_seg import Algorithm, write_dicom_seg
 from maseg_nnunet.writers.nifti import write_nifti
 from maseg_nnunet.writers.png import write_mask_png
+from maseg_nnunet.writers.results import Format, write_mask
 
 ALGORITHM = Algorithm(version="0.1.0", model="maseg_lite 0123abcd")
 CREATED = datetime(2024, 2, 29, 12, 30, 15)
@@ -270,11 +271,34 @@ def test_illegal_values_become_empty_without_a_word(
     assert "PatientAge" not in seg
 
 
-def test_names_outside_ascii_keep_their_character_set(tmp_path: Path) -> None:
-    name = "Yamada^Tarou=山田^太郎=やまだ^たろう"
-    charsets = ["", "ISO 2022 IR 87"]
-    seg = dcmread(_write(tmp_path, PatientName=name, SpecificCharacterSet=charsets))
+@pytest.mark.parametrize(
+    ("name", "charsets"),
+    [
+        ("Yamada^Tarou=山田^太郎=やまだ^たろう", ["", "ISO 2022 IR 87"]),
+        # Half letters that are a backslash (本), equals signs (春, 秀, 純, そ) and carets.
+        ("Yamamoto^Haruko=山本^春子=やまもと^はるこ", ["", "ISO 2022 IR 87"]),
+        ("Sono^Hideko=園^秀純春春=その^ひでこ", ["", "ISO 2022 IR 87"]),
+        ("Yamamoto^Mei=山本^芽衣", ["ISO 2022 IR 13", "ISO 2022 IR 87", "ISO 2022 IR 159"]),
+        ("Hong^Gildong=洪^吉洞=홍^길동", ["", "ISO 2022 IR 149"]),
+        ("Wang^XiaoDong=王^小东", "GB18030"),
+    ],
+)
+def test_names_of_asia_are_kept(tmp_path: Path, name: str, charsets: Any) -> None:
+    seg = dcmread(_write(tmp_path, PatientName=name, StudyDescription="本" * 30, SpecificCharacterSet=charsets))
     assert str(seg.PatientName) == name
+    assert seg.StudyDescription == "本" * 30
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_delimiters_beside_letters_of_two_bytes_count(tmp_path: Path) -> None:
+    charsets = ["", "ISO 2022 IR 87"]
+    for name in ("a^b^c^d^e^f=山本", "a=b=c=山本"):
+        assert not dcmread(_write(tmp_path, PatientName=name, SpecificCharacterSet=charsets)).PatientName
+    path = _write(tmp_path, StudyDescription="a\\山本", SpecificCharacterSet=charsets)
+    assert "StudyDescription" not in dcmread(path)
+
+
+def test_names_outside_ascii_keep_their_character_set(tmp_path: Path) -> None:
     seg = dcmread(_write(tmp_path, PatientName="Ärger^Zoë", SpecificCharacterSet="ISO_IR 192"))
     assert str(seg.PatientName) == "Ärger^Zoë"
     assert seg.SpecificCharacterSet == "ISO_IR 192"
@@ -287,6 +311,23 @@ def test_text_in_an_unknown_character_set_becomes_empty(tmp_path: Path) -> None:
     seg = dcmread(path)
     assert (seg.PatientName, seg.PatientID) == ("Doe^Jane", "")
     assert "SpecificCharacterSet" not in seg
+
+
+def test_a_source_is_dicom_by_its_content_and_not_by_its_name(tmp_path: Path) -> None:
+    more = {"spacing": (0.1, 0.2), "side": Side.LEFT, "algorithm": ALGORITHM}
+    source = _source(tmp_path / "source.png")
+    assert write_mask(tmp_path / "x", _mask((60, 50)), Format.DICOM_SEG, source=source, **more).is_file()
+    film = tmp_path / "film"
+    cv2.imwrite(str(tmp_path / "film.pgm"), np.zeros((60, 50), np.uint8))
+    (tmp_path / "film.pgm").rename(film)
+    with pytest.raises(OutputError, match="the source is no DICOM file"):
+        write_mask(tmp_path / "y", _mask((60, 50)), Format.DICOM_SEG, source=film, **more)
+
+
+def test_the_spacing_is_row_before_column_and_nobody_is_named_as_its_author(tmp_path: Path) -> None:
+    seg = dcmread(_write(tmp_path))
+    assert seg.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].PixelSpacing == [0.1, 0.2]
+    assert "ContentCreatorName" in seg and not seg.ContentCreatorName
 
 
 def test_lossy_compression_is_passed_on(tmp_path: Path) -> None:

@@ -99,7 +99,8 @@ def annotate(
             mask = annotator(mammogram)
             _write(output, source, mammogram, mask)
             with (output / STAMPS).open("a", encoding="utf-8") as lines:
-                lines.write(json.dumps([source.stem, now]) + "\n")
+                # A run that was killed may have left half a line.
+                lines.write("\n" + json.dumps([source.stem, now]) + "\n")
             yield _compared(Annotated(source.name, "written"), partial(_score, references, source, mammogram, mask))
         except RefusedError as error:
             if source.listed or error.reason is not Reason.NOT_DICOM:

@@ -29,12 +29,14 @@ _OPENING: Final = 5
 
 def initial_mask(mammogram: Mammogram) -> npt.NDArray[np.uint8]:
     """Background, breast and, in MLO-like views, pectoral muscle on the source's grid: uint8 (rows, columns)."""
-    gray = _gray(mammogram)
+    upright = mammogram.upright()
+    gray = _gray(upright)
     breast = breast_region(gray)
     mask = np.where(breast, np.uint8(Label.BREAST), np.uint8(Label.BACKGROUND))
     if mammogram.view.is_mlo_like:
         mask[muscle_region(gray, breast)] = Label.PECTORAL_MUSCLE
-    return mask_to_source(mask, mammogram.shape, mammogram.spacing, SPACING)
+    mask = mask_to_source(mask, upright.shape, upright.spacing, SPACING)
+    return np.ascontiguousarray(np.rot90(mask, -mammogram.quarter_turns))
 
 
 def breast_region(gray: Gray) -> Region:

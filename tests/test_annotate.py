@@ -60,6 +60,13 @@ def test_another_image_of_that_name_is_not_taken_for_the_one_before(films: Path,
     assert maseg("annotate", tmp_path / "monday", *options).status == 0
     assert "1 kept" in maseg("annotate", tmp_path / "monday", *options).out
     mask = (tmp_path / "masks" / "im1.nii.gz").read_bytes()
+    # A run that was killed left half a line before the one of this image.
+    stamps = tmp_path / "masks" / "images.jsonl"
+    whole = stamps.read_text()
+    stamps.write_text('["im0", "12')
+    (tmp_path / "masks" / "im1.nii.gz").unlink()
+    assert "1 masks written" in maseg("annotate", tmp_path / "monday", *options).out
+    assert whole.strip() in stamps.read_text().splitlines()
     answer = maseg("annotate", tmp_path / "tuesday", *options)
     assert answer.status == 1 and "another image of that name" in answer.err
     assert (tmp_path / "masks" / "im1.nii.gz").read_bytes() == mask

@@ -45,6 +45,21 @@ def test_polarity_does_not_matter() -> None:
     np.testing.assert_array_equal(initial_mask(raw), initial_mask(mammogram))
 
 
+@pytest.mark.parametrize(
+    ("orientation", "turns"), [(("A", "FR"), 0), (("P", "HL"), 2), (("FR", "P"), 3), (("HL", "A"), 1)]
+)
+def test_an_image_that_is_stored_turned_gets_the_mask_of_the_upright_one(
+    orientation: tuple[str, str], turns: int
+) -> None:
+    mammogram, _ = phantom(View.MLO, Side.LEFT)
+    stored = np.ascontiguousarray(np.rot90(mammogram.pixels, -turns))
+    turned = replace(mammogram, pixels=stored, patient_orientation=orientation)
+    assert turned.quarter_turns == turns
+    mask = initial_mask(turned)
+    assert mask.flags.c_contiguous
+    np.testing.assert_array_equal(np.rot90(mask, turns), initial_mask(mammogram))
+
+
 def test_labels_and_holes() -> None:
     gray = np.zeros((100, 80), np.uint8)
     gray[10:90, :50] = 120

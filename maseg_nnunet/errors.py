@@ -91,7 +91,7 @@ def reason_of(error: Exception) -> str:
         return error.strerror
     # PyTorch and OpenCV have errors of their own, or only words, for memory that can't be had.
     if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__ or "allocate" in str(error):
-        return "out of memory: use fewer --workers"
+        return "out of memory: do fewer at a time, or where there is more"
     return f"internal error: {type(error).__name__}"
 
 

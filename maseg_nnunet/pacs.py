@@ -1,15 +1,16 @@
 """A DICOM node that segments what it is sent: storage SCP in, Segmentation objects out. The extra `[pacs]`.
 
 A C-STORE is acknowledged when the file is safely on disk (`spool.py`), and refused as out of resources when too many
-wait. One thread segments, one sends; a destination that does not answer is tried again, ever more seldom, what waits
-taking turns. Log lines carry the spool's own names, and nothing of a header. Not for queries, nor for storage
-commitment.
+wait. One thread segments, one sends; what fails for a fault of this machine, and a destination that does not answer or
+is not set up for us, is tried again, ever more seldom, what waits taking turns. Log lines carry the spool's own names,
+and nothing of a header. Not for queries, nor for storage commitment.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ from pynetdicom import AE, build_context, evt
 from pynetdicom.sop_class import Verification
 
 from maseg_nnunet.errors import MasegError, Reason, RefusedError, UsageError, place_of, reason_of
+from maseg_nnunet.mammogram import Flag, Side
 from maseg_nnunet.readers.quiet import silence_pydicom
 from maseg_nnunet.spool import Spool, SpoolFullError
 
@@ -63,13 +65,21 @@ ACCEPTED: Final = (
 
 SUCCESS: Final = 0x0000
 OUT_OF_RESOURCES: Final = 0xA700  # PS3.4 table B.2-1
+PROCESSING_FAILURE: Final = 0x0110  # PS3.7 section C.5
+NOT_AUTHORIZED: Final = 0x0124
 
 FIRST_DELAY: Final = 2.0
 LONGEST_DELAY: Final = 300.0
 """Seconds between two attempts to send; doubled from the first to the longest."""
 
+MOST_TRIES: Final = 10
+"""Of one file that a fault of this machine keeps from being segmented."""
+
 MOST_ASSOCIATIONS: Final = 4
 """Senders at a time: an object on its way is in memory, twice while it is stored."""
+
+LONGEST_PDU: Final = 1 << 18
+"""Bytes of an object that a sender may put into one message: each is in memory beside what came before."""
 
 NEVER: Final = frozenset({Reason.WRONG_MODALITY, Reason.MULTI_FRAME, Reason.TOO_LARGE})
 """Why an object is not kept: it is none that this server will ever segment, and its sender has it."""
@@ -115,8 +125,10 @@ class Caller:
 
     def matches(self, ae_title: str, address: str) -> bool:
         """Whether a peer with this AE title and IP address is this caller."""
-        if ae_title != self.ae_title:
-            return False
+        return ae_title == self.ae_title and self.may_be_at(address)
+
+    def may_be_at(self, address: str) -> bool:
+        """Whether this caller may call from that IP address."""
         found = ip_address(address.partition("%")[0])
         if isinstance(found, IPv6Address) and found.ipv4_mapped:
             found = found.ipv4_mapped
@@ -183,7 +195,7 @@ class Server:
         self._entity = entity = AE(ae_title=settings.ae_title)
         entity.require_called_aet = True
         entity.require_calling_aet = [caller.ae_title for caller in settings.callers]
-        entity.maximum_pdu_size = 0
+        entity.maximum_pdu_size = LONGEST_PDU
         entity.maximum_associations = MOST_ASSOCIATIONS
         entity.add_supported_context(Verification)
         for sop_class in ACCEPTED:
@@ -193,6 +205,8 @@ class Server:
             self._listener = entity.start_server((settings.host, settings.port), block=False, evt_handlers=handlers)
         except OSError as error:
             raise UsageError(f"can't listen on {settings.host}:{settings.port}: {error.strerror}") from error
+        # Before a thread and a place among MOST_ASSOCIATIONS are given to whoever says nothing, or too much.
+        self._listener.verify_request = self._is_known
         for thread in self._threads:
             thread.start()
         logger.info("%s listens on %s:%d", settings.ae_title, settings.host, self.port)
@@ -216,6 +230,12 @@ class Server:
     def port(self) -> int:
         """The port it listens on."""
         return int(self._listener.server_address[1])
+
+    def _is_known(self, request: Any, address: tuple[Any, ...]) -> bool:
+        if any(caller.may_be_at(address[0]) for caller in self._settings.callers):
+            return True
+        logger.warning("refused a connection from %s: not the address of a configured caller", address[0])
+        return False
 
     def _admit(self, event: Any) -> None:
         """Reject an association of anybody who is not configured."""
@@ -248,23 +268,43 @@ class Server:
         return SUCCESS
 
     def _segment_all(self) -> None:
+        delay = FIRST_DELAY
+        tries: Counter[str] = Counter()
         while (name := self._spool.received.get()) is not None and not self._stopping.is_set():
             with self._going_on(name):
-                self._segment_one(name)
+                problem = self._segment_one(name)
+                tries[name] += 1
+                if problem and tries[name] < MOST_TRIES:
+                    logger.error("%s not segmented: %s; next attempt in %.0f s", name, problem, delay)
+                    self._spool.put_back(name)
+                    self._stopping.wait(delay)
+                    delay = min(delay * 2, LONGEST_DELAY)
+                    self._spool.received.put(name)
+                    continue
+                if problem:
+                    self._fail("working", name, problem)
+                else:
+                    delay = FIRST_DELAY
+                del tries[name]
 
-    def _segment_one(self, name: str) -> None:
+    def _segment_one(self, name: str) -> str:
+        """What kept it from being segmented, or "" where that was the end of it: it is segmented, or of no use."""
         source, target = self._spool.begin(name)
         try:
             self._segment(source, target)
             self._spool.finish(name)
         except MasegError as error:
-            keep = not (isinstance(error, RefusedError) and error.reason in NEVER)
-            self._fail("working", name, str(error), keep=keep)
-        except Exception as error:
+            if isinstance(error, RefusedError) and error.reason in NEVER:
+                logger.info("%s dropped: %s", name, error)
+                self._spool.drop(name)
+            else:
+                self._fail("working", name, str(error))
+        except Exception as error:  # of the disk, the memory, the GPU, or of a file that nobody thought of
             logger.debug("%s: %s", name, place_of(error))
-            self._fail("working", name, reason_of(error))
+            return reason_of(error)
         else:
             logger.info("%s segmented", name)
+        return ""
 
     def _send_all(self) -> None:
         delay = FIRST_DELAY
@@ -300,9 +340,9 @@ class Server:
             logger.error("%s left in the spool: %s", name, reason_of(error))
             logger.debug("%s: %s", name, place_of(error))
 
-    def _fail(self, folder: str, name: str, reason: str, *, keep: bool = True) -> None:
+    def _fail(self, folder: str, name: str, reason: str) -> None:
         logger.error("%s failed: %s", name, reason)
-        self._spool.fail(folder, name, reason, keep=keep)
+        self._spool.fail(folder, name, reason)
 
 
 def send(path: Path, node: Node, ae_title: str) -> tuple[Sending, str]:
@@ -315,7 +355,7 @@ def send(path: Path, node: Node, ae_title: str) -> tuple[Sending, str]:
     contexts = [build_context(SegmentationStorage, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])]
     association = entity.associate(node.host, node.port, contexts=contexts, ae_title=node.ae_title)
     if association.rejected_contexts:
-        return Sending.REFUSED, f"{node.ae_title} takes no DICOM SEG"
+        return Sending.LATER, f"{node.ae_title} takes no DICOM SEG"
     if not association.is_established:
         return Sending.LATER, f"{node.ae_title} rejects us" if association.is_rejected else f"no {node.ae_title} there"
     try:
@@ -330,6 +370,8 @@ def send(path: Path, node: Node, ae_title: str) -> tuple[Sending, str]:
         return Sending.SENT, ""
     if status >> 8 == 0xA7:
         return Sending.LATER, f"{node.ae_title} is out of resources"
+    if status in (PROCESSING_FAILURE, NOT_AUTHORIZED):
+        return Sending.LATER, f"{node.ae_title} answers with status {status:04X}"
     return Sending.REFUSED, f"{node.ae_title} refused it with status {status:04X}"
 
 
@@ -343,7 +385,9 @@ def segment_to_seg(segmenter: Segmenter, spacing_mm: float | None = None) -> Seg
     def segment(source: Path, target: Path) -> None:
         mammogram = read_mammogram(source, spacing_mm=spacing_mm)
         mask = segmenter.predict(mammogram)
-        write_dicom_seg(target, mask, source, mammogram.spacing, mammogram.side, algorithm)
+        # The file's path is the spool's: what it says of a side is chance.
+        side = Side.UNKNOWN if Flag.SIDE_FROM_PATH in mammogram.flags else mammogram.side
+        write_dicom_seg(target, mask, source, mammogram.spacing, side, algorithm)
 
     return segment
 

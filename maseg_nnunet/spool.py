@@ -5,8 +5,8 @@
     received/   acknowledged to the sender, waiting for the network
     working/    being segmented; what is found here at a start was being segmented when the last run died
     ready/      the results, waiting to be sent
-    failed/     what could not be segmented or sent, each beside a text file with the reason; the reason alone of
-                what will never be segmented, of which a sender may have more than the disk holds
+    failed/     what could not be segmented, and results (NAME_seg.dcm) that were refused, each beside a text file with
+                the reason; moved back to received and ready they are tried again at the next start
 
 A file is in one of them at a time, moved by renaming. Names are made here from the time and chance, never from a
 header, so that they may be logged. Not for deciding what is done with a file (`pacs.py`).
@@ -37,6 +37,7 @@ logger = logging.getLogger(__name__)
 
 FOLDERS: Final = ("received", "working", "ready", "failed")
 _TEMPORARY: Final = ".tmp-"
+_RESULT: Final = "_seg"
 _AGAIN: Final = ".again"
 """In the name of a file whose segmentation did not end; if the next one does not either, the file is to blame."""
 
@@ -135,17 +136,21 @@ class Spool:
         """The result has been sent: let go of it."""
         self.result(name).unlink()
 
-    def fail(self, folder: str, name: str, reason: str, *, keep: bool = True) -> None:
-        """Move a file of `folder` (working or ready) to failed, with the reason beside it; the reason alone unless
-        `keep`.
-        """
+    def put_back(self, name: str) -> None:
+        """Its segmentation failed for no fault of its own: it is received once more."""
+        (self.folder / "working" / name).replace(self.folder / "received" / name)
+
+    def drop(self, name: str) -> None:
+        """Let go of a file that is being worked on."""
+        (self.folder / "working" / name).unlink()
+
+    def fail(self, folder: str, name: str, reason: str) -> None:
+        """Move a file of `folder` (working or ready) to failed, with the reason beside it."""
         kept = self.folder / "failed" / name.replace(_AGAIN, "")
-        file = self.folder / folder / name
+        if folder == "ready":
+            kept = kept.with_stem(kept.stem.removesuffix(_RESULT) + _RESULT)
         with suppress(FileNotFoundError):  # somebody took it away: the reason is worth keeping all the same
-            if keep:
-                file.replace(kept)
-            else:
-                file.unlink()
+            (self.folder / folder / name).replace(kept)
         (self.folder / "working" / f"{_TEMPORARY}{name}").unlink(missing_ok=True)
         try:
             kept.with_suffix(".txt").write_text(reason + "\n", encoding="utf-8")

@@ -62,7 +62,7 @@ def test_errors_of_others_are_told_without_their_text() -> None:
     assert told(ValueError("Quitte^Mirabelle")) == "internal error: ValueError"
     assert told(OSError(28, "No space left on device", "Quitte")) == "No space left on device"
     for error in (MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")):
-        assert told(error) == "out of memory: use fewer --workers"
+        assert told(error) == "out of memory: do fewer at a time, or where there is more"
 
 
 def test_a_handler_of_signals_goes_with_its_block() -> None:

@@ -71,7 +71,7 @@ class _Archive:
 
     def __init__(self, port: int = 0, statuses: tuple[int, ...] = (), takes: str = SegmentationStorage) -> None:
         self.received: list[Dataset] = []
-        self._statuses = list(statuses)
+        self.statuses = list(statuses)
         entity = AE("ARCHIVE")
         entity.add_supported_context(takes, ExplicitVRLittleEndian)
         self._listener = entity.start_server(
@@ -80,8 +80,8 @@ class _Archive:
         self.node = Node("ARCHIVE", "127.0.0.1", self._listener.server_address[1])
 
     def _store(self, event: object) -> int:
-        if self._statuses:
-            return self._statuses.pop(0)
+        if self.statuses:
+            return self.statuses.pop(0)
         received = event.dataset
         received.file_meta = event.file_meta
         self.received.append(received)
@@ -163,7 +163,6 @@ def test_echo(tmp_path: Path) -> None:
     ("callers", "title", "called"),
     [
         ((CALLER,), "STRANGER", "MASEG"),
-        ((Caller("SENDER", ip_network("10.1.2.0/24")),), "SENDER", "MASEG"),
         ((CALLER, Caller("OTHER", ip_network("10.1.2.3"))), "OTHER", "MASEG"),
         ((CALLER,), "SENDER", "OTHER"),
     ],
@@ -175,6 +174,16 @@ def test_nobody_else_may_associate(tmp_path: Path, callers: tuple[Caller, ...], 
     ):
         assert association.is_rejected
         assert not association.is_established
+
+
+def test_an_address_that_is_no_callers_gets_no_thread(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    elsewhere = Caller("SENDER", ip_network("10.1.2.0/24"))
+    with _server(tmp_path / "spool", Node("A", "127.0.0.1", 1), callers=(elsewhere,)) as (server, _):
+        threads = threading.active_count()
+        with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as silent:
+            assert silent.recv(1) == b""  # hung up on, before a word was said
+            assert threading.active_count() == threads
+    assert "refused a connection from 127.0.0.1" in caplog.text
 
 
 def test_what_can_not_be_judged_is_not_let_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,45 +264,110 @@ def test_a_destination_that_is_away_is_tried_again(
     assert "out of resources" in caplog.text
 
 
-@pytest.mark.parametrize("refusal", [{"statuses": (0xC001,)}, {"takes": CTImageStorage}])
-def test_what_the_destination_refuses_is_kept_with_a_reason(
-    tmp_path: Path, exam: list[Path], refusal: dict[str, object]
+def test_what_the_destination_refuses_is_kept_with_a_reason_and_can_be_tried_again(
+    tmp_path: Path, exam: list[Path]
 ) -> None:
-    with _Archive(**refusal) as archive, _server(tmp_path / "spool", archive.node) as (server, spool):
+    with _Archive(statuses=(0xC001,)) as archive, _server(tmp_path / "spool", archive.node) as (server, spool):
         _store(server.port, exam[0])
         failed = spool.folder / "failed"
         _eventually(lambda: list(failed.glob("*.txt")), "a reason is written")
         (reason,) = failed.glob("*.txt")
-        (kept,) = failed.glob("*.dcm")
+        (kept,) = failed.glob("*_seg.dcm")
     assert "ARCHIVE" in reason.read_text()
     assert dcmread(kept).SOPClassUID == SegmentationStorage
+    kept.replace(spool.folder / "ready" / kept.name)
+    with _Archive() as archive, _server(tmp_path / "spool", archive.node):
+        _eventually(lambda: len(archive.received) == 1, "it is sent after all")
+
+
+@pytest.mark.parametrize("status", [0xA700, 0x0110, 0x0124, 0xB000, 0xB007])
+def test_what_may_pass_is_tried_again_and_a_warning_is_a_delivery(
+    status: int, tmp_path: Path, exam: list[Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(pacs, "FIRST_DELAY", 0.05)
+    caplog.set_level(logging.WARNING)
+    with _Archive(statuses=(status,)) as archive, _server(tmp_path / "spool", archive.node) as (server, spool):
+        _store(server.port, exam[0])
+        _eventually(lambda: not archive.statuses and spool.waiting() == 0, "it is taken")
+        assert not list((spool.folder / "failed").iterdir())
+        assert ("next attempt" in caplog.text) == (status < 0xB000)
+        assert len(archive.received) == (status < 0xB000)
+
+
+def test_an_archive_that_is_not_set_up_for_segmentations_gets_them_when_it_is(
+    tmp_path: Path, exam: list[Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(pacs, "FIRST_DELAY", 0.05)
+    monkeypatch.setattr(pacs, "LONGEST_DELAY", 0.1)
+    caplog.set_level(logging.WARNING)
+    port = _free_port()
+    with _server(tmp_path / "spool", Node("ARCHIVE", "127.0.0.1", port)) as (server, _):
+        with _Archive(port, takes=CTImageStorage):
+            _store(server.port, exam[0])
+            _eventually(lambda: "takes no DICOM SEG" in caplog.text, "an attempt fails")
+        with _Archive(port) as archive:
+            _eventually(lambda: len(archive.received) == 1, "it arrives in the end")
 
 
 @pytest.mark.parametrize(
-    ("error", "reason", "kept"),
+    ("error", "reason"),
     [
-        (RefusedError(Reason.MULTI_FRAME, "40 frames"), "multi-frame: 40 frames", 0),
-        (RefusedError(Reason.NO_SPACING, "none"), "no spacing: none", 1),
-        (ValueError("Quitte^Mirabelle is no number"), "internal error: ValueError", 1),
+        (RefusedError(Reason.NO_SPACING, "none"), "no spacing: none"),
+        (RefusedError(Reason.NO_DECODER, "JPEG XL"), "no decoder: JPEG XL"),
+        (RefusedError(Reason.TRUNCATED, "half"), "truncated: half"),
+        (RefusedError(Reason.SPECIMEN, "a specimen"), "specimen: a specimen"),
+        (ValueError("Quitte^Mirabelle is no number"), "internal error: ValueError"),
+        (OSError(28, "No space left on device", "Quitte"), "No space left on device"),
+        (RefusedError(Reason.MULTI_FRAME, "40 frames"), None),
+        (RefusedError(Reason.WRONG_MODALITY, "CT"), None),
+        (RefusedError(Reason.TOO_LARGE, "1 Gpx"), None),
     ],
 )
-def test_a_bad_file_leaves_a_reason_and_the_next_one_is_segmented(
-    tmp_path: Path, exam: list[Path], error: Exception, reason: str, kept: int, caplog: pytest.LogCaptureFixture
+def test_a_bad_file_is_kept_with_a_reason_unless_it_is_no_mammogram_and_the_next_one_is_segmented(
+    tmp_path: Path,
+    exam: list[Path],
+    error: Exception,
+    reason: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    def first_fails(source: Path, target: Path, calls: list[int] = []) -> None:  # noqa: B006
-        calls.append(1)
-        if len(calls) == 1:
+    bad: list[str] = []
+
+    def first_fails(source: Path, target: Path) -> None:
+        bad.append(source.name)
+        if source.name == bad[0]:
             target.write_bytes(b"half a result")
             raise error
         _segment(source, target)
 
+    monkeypatch.setattr(pacs, "FIRST_DELAY", 0.01)
+    monkeypatch.setattr(pacs, "MOST_TRIES", 3)
     with _Archive() as archive, _server(tmp_path / "spool", archive.node, first_fails) as (server, spool):
         _store(server.port, *exam)
         _eventually(lambda: len(archive.received) == 1 and spool.waiting() == 0, "the second one arrives")
-        (text,) = (spool.folder / "failed").glob("*.txt")
-        assert text.read_text().strip() == reason
-        assert len(list((spool.folder / "failed").glob("*.dcm"))) == kept
+        failed = sorted(path.name for path in (spool.folder / "failed").iterdir())
+        assert failed == ([] if reason is None else [bad[0], bad[0].replace(".dcm", ".txt")])
+        assert reason is None or (spool.folder / "failed" / failed[1]).read_text() == f"{reason}\n"
+    assert bad.count(bad[0]) == (1 if isinstance(error, RefusedError) else 3)
     assert "Quitte" not in caplog.text
+
+
+def test_a_fault_of_the_machine_loses_nothing(
+    tmp_path: Path, exam: list[Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = [RuntimeError("the GPU has fallen off the bus")] * 3
+
+    def at_first(source: Path, target: Path) -> None:
+        if broken:
+            raise broken.pop()
+        _segment(source, target)
+
+    monkeypatch.setattr(pacs, "FIRST_DELAY", 0.01)
+    with _Archive() as archive, _server(tmp_path / "spool", archive.node, at_first) as (server, spool):
+        _store(server.port, *exam)
+        _eventually(lambda: len(archive.received) == 2 and spool.waiting() == 0, "both arrive when it is over")
+        assert not list((spool.folder / "failed").iterdir())
+    assert "not segmented: internal error: RuntimeError; next attempt" in caplog.text
 
 
 def test_an_archive_that_hangs_up_or_a_file_that_is_gone_does_not_end_the_service(
@@ -323,18 +397,6 @@ def test_an_archive_that_hangs_up_or_a_file_that_is_gone_does_not_end_the_servic
         _eventually(lambda: len(archive.received) == 3, "the next one is segmented and sent")
     assert "did not answer" in caplog.text
     assert "gone too.dcm left in the spool" in caplog.text
-
-
-def test_a_full_disk_is_named(tmp_path: Path, exam: list[Path]) -> None:
-    def full(source: Path, target: Path) -> None:
-        raise OSError(28, "No space left on device", str(source))
-
-    with _Archive() as archive, _server(tmp_path / "spool", archive.node, full) as (server, spool):
-        _store(server.port, exam[0])
-        _eventually(lambda: list((spool.folder / "failed").glob("*.txt")), "a reason is written")
-        (text,) = (spool.folder / "failed").glob("*.txt")
-        _eventually(text.read_text, "it is whole")
-        assert text.read_text().strip() == "No space left on device"
 
 
 def test_nothing_is_taken_after_the_end(tmp_path: Path, exam: list[Path]) -> None:
@@ -398,6 +460,24 @@ def test_the_model_gives_the_segmentation_that_predict_gives(tmp_path: Path, exa
         pacs.segment_to_seg(segmenter)(tmp_path / "without.dcm", tmp_path / "no.dcm")
     pacs.segment_to_seg(segmenter, spacing_mm=0.4)(tmp_path / "without.dcm", tmp_path / "given.dcm")
     assert (tmp_path / "given.dcm").is_file()
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_side_is_the_headers_and_not_that_of_the_spools_path(told: bool, tmp_path: Path, exam: list[Path]) -> None:
+    from maseg_nnunet.inference import Segmenter
+
+    header = dcmread(exam[0])
+    header.ImageLaterality = "L"
+    if not told:
+        del header.ImageLaterality
+    (tmp_path / "right").mkdir()
+    header.save_as(tmp_path / "right" / "x.dcm")
+    segment = pacs.segment_to_seg(Segmenter(write_model(tmp_path / "model"), "cpu"))
+    segment(tmp_path / "right" / "x.dcm", tmp_path / "seg.dcm")
+    seg = dcmread(tmp_path / "seg.dcm")
+    types = (part.SegmentedPropertyTypeCodeSequence[0] for part in seg.SegmentSequence)
+    found = {code.CodeMeaning for kind in types for code in kind.get("SegmentedPropertyTypeModifierCodeSequence", ())}
+    assert found == ({"Left"} if told else set())
 
 
 class _Process:

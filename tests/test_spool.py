@@ -128,13 +128,22 @@ def test_failed_files_keep_a_reason_and_do_not_count(tmp_path: Path) -> None:
         assert spool.waiting() == 0
 
 
-def test_of_what_is_not_kept_the_reason_is(tmp_path: Path) -> None:
+def test_a_dropped_file_leaves_nothing(tmp_path: Path) -> None:
     with Spool(tmp_path / "spool") as spool:
         name = spool.store(b"x")
         spool.begin(name)
-        spool.fail("working", name, "multi-frame", keep=False)
-        assert [path.read_text() for path in (spool.folder / "failed").iterdir()] == ["multi-frame\n"]
+        spool.drop(name)
         assert spool.waiting() == 0
+        assert not list((spool.folder / "failed").iterdir())
+
+
+def test_a_file_that_is_put_back_is_received_once_more(tmp_path: Path) -> None:
+    with Spool(tmp_path / "spool") as spool:
+        name = spool.store(b"x")
+        spool.begin(name)
+        spool.put_back(name)
+        assert (spool.folder / "received" / name).read_bytes() == b"x"
+        assert spool.waiting() == 1
 
 
 def test_one_process_at_a_time(tmp_path: Path) -> None:

@@ -111,6 +111,10 @@ def _check(parts: Sequence[Part]) -> None:
     if len(spacings) > 1:
         listed = ", ".join(f"{p.folder.name} {p.description.get(OURS, {}).get('target_spacing')}" for p in parts)
         raise DatasetError(f"the parts have different spacings (mm): {listed}; convert them with one --spacing")
+    if len(_raw_windows(parts)) > 1:
+        raise DatasetError(
+            "the parts differ in whether raw images have their windows: convert them alike, --raw-windows"
+        )
     twice = [key for key, number in Counter(part.key for part in parts).items() if number > 1]
     if twice:
         raise DatasetError(
@@ -122,6 +126,12 @@ def _check(parts: Sequence[Part]) -> None:
             if row.case in seen:
                 raise DatasetError(f"case {row.case} is in {seen[row.case].name} and in {part.folder.name}")
             seen[row.case] = part.folder
+
+
+def _raw_windows(parts: Sequence[Part]) -> set[bool]:
+    """Whether raw images were converted with the windows in their headers, of the parts that have such images."""
+    with_raw = (part for part in parts if any(row.intent == "raw" for row in part.rows))
+    return {bool(part.description.get(OURS, {}).get("raw_windows")) for part in with_raw}
 
 
 def _subsets(parts: Sequence[Part]) -> tuple[dict[str, str], int]:
@@ -181,7 +191,12 @@ def _write(
         description="; ".join(part.description.get("description", part.key) for part in parts),
         licence="; ".join(f"{part.key}: {part.description.get('licence', '')}" for part in parts),
         reference="; ".join(filter(None, (part.description.get("reference", "") for part in parts))),
-        settings={**parts[0].description.get(OURS, {}), "parts": [part.folder.name for part in parts]},
+        settings={
+            **parts[0].description.get(OURS, {}),
+            "raw_windows": True in _raw_windows(parts),
+            "intents": ["processed", "raw"] if _raw_windows(parts) else ["processed"],
+            "parts": [part.folder.name for part in parts],
+        },
     )
     write_json(target / DATASET_JSON, {**description, "dataset": training})
 

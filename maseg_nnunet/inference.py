@@ -128,7 +128,7 @@ class Segmenter:
 
         Raises RefusedError for a file or a spacing that can't be used, UsageError for an array that is no image.
         """
-        mammogram = _mammogram(image, spacing)
+        mammogram = _mammogram(image, spacing, self.model.raw_windows)
         prepared = self.prepare(mammogram)
         logits = self.logits([prepared])[0]
         mask = self.mask(prepared, logits)
@@ -309,11 +309,13 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _mammogram(image: str | PathLike[str] | Mammogram | npt.NDArray[Any], spacing: float | Spacing | None) -> Mammogram:
+def _mammogram(
+    image: str | PathLike[str] | Mammogram | npt.NDArray[Any], spacing: float | Spacing | None, raw_windows: bool
+) -> Mammogram:
     if isinstance(image, Mammogram):
         return image
     if not isinstance(image, np.ndarray):
-        return read_mammogram(Path(image), spacing_mm=spacing)
+        return read_mammogram(Path(image), spacing_mm=spacing, raw_windows=raw_windows)
     if image.ndim != 2 or image.size == 0 or image.dtype.kind not in "uif" or not np.isfinite(image).all():
         raise UsageError(f"an array (rows, columns) of finite numbers was expected, not {image.dtype} {image.shape}")
     given = given_spacing(spacing)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import lzma
 import math
 import os
 import pydoc
@@ -56,8 +57,9 @@ class Model:
     `target_spacing`: (row, column) in mm of the converted images that it was trained on, None where they kept the
     source's grid; `spacing`: (row, column) in mm that nnU-Net resamples those to; `order`: of that resampling.
     `divisor`: H and W must be multiples of it; `patch`: H and W of the patches it was trained on. `inversion`: whether
-    MONOCHROME1 was turned over in training. `min_max`: whether displayed images were stretched to [0, 1]. `cropping`:
-    whether black margins were cut off, as nnU-Net's preprocessing does. `digest`: SHA-256 of the checkpoint.
+    MONOCHROME1 was turned over in training. `raw_windows`: whether raw images had their headers' windows. `min_max`:
+    whether displayed images were stretched to [0, 1]. `cropping`: whether black margins were cut off, as nnU-Net's
+    preprocessing does. `digest`: SHA-256 of the checkpoint.
     """
 
     name: str
@@ -71,6 +73,7 @@ class Model:
     divisor: tuple[int, int]
     patch: tuple[int, int]
     inversion: bool
+    raw_windows: bool
     min_max: bool
     cropping: bool
     digest: str
@@ -176,6 +179,9 @@ def _build(
         network.load_state_dict(weights, assign=True)
     except RuntimeError as error:
         raise ModelError(f"model {name}: the weights in {CHECKPOINT} do not fit the network in {PLANS}") from error
+    for key, value in weights.items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise ModelError(f"model {name} is damaged: its weights {key} are not finite, and all would be background")
     if trainer.startswith("MasegTrainer"):
         network.register_forward_pre_hook(_clamp)
     return Model(
@@ -190,6 +196,7 @@ def _build(
         divisor=(1, 1) if getattr(network, "takes_any_size", False) else (int(strides[0]), int(strides[1])),
         patch=(int(settings["patch_size"][0]), int(settings["patch_size"][1])),
         inversion=bool(ours.get("inversion", True)),
+        raw_windows=bool(ours.get("raw_windows", False)),
         min_max=ours.get("scaling") == "min-max",
         cropping=bool(ours.get("cropping", True)),
         digest=digest,
@@ -282,7 +289,7 @@ def _read(file: Folder, model: str, most: int) -> bytes:
     try:
         with file.open("rb") as stream:
             data = bytes(stream.read(most + 1))
-    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+    except (OSError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError) as error:
         raise ModelError(f"model {model}: {file.name} can't be read ({error})") from error
     if len(data) > most:
         raise ModelError(f"model {model}: {file.name} is larger than {most >> 20} MiB")

@@ -383,7 +383,7 @@ def segment_to_seg(segmenter: Segmenter, spacing_mm: float | None = None) -> Seg
     algorithm = algorithm_of(segmenter.model.plans_name, segmenter.model.digest)
 
     def segment(source: Path, target: Path) -> None:
-        mammogram = read_mammogram(source, spacing_mm=spacing_mm)
+        mammogram = read_mammogram(source, spacing_mm=spacing_mm, raw_windows=segmenter.model.raw_windows)
         mask = segmenter.predict(mammogram)
         # The file's path is the spool's: what it says of a side is chance.
         side = Side.UNKNOWN if Flag.SIDE_FROM_PATH in mammogram.flags else mammogram.side

@@ -246,7 +246,7 @@ def _described(settings: Settings, segmenter: Segmenter) -> dict[str, Any]:
         "tta": settings.tta,
         "keep_largest": settings.keep_largest,
         "spacing_mm": settings.spacing_mm,
-        "raw_windows": settings.raw_windows,
+        "raw_windows": settings.raw_windows or segmenter.model.raw_windows,
     }
 
 

@@ -33,8 +33,8 @@ class Settings:
     """What is done with each file. Sent to the workers of a cluster, so `model` and `output` are
     absolute paths that must be there as well.
 
-    `spacing_mm` serves files that tell none; `raw_windows` uses the windows of raw images; `max_megapixels` bounds what
-    is decoded.
+    `spacing_mm` serves files that tell none; `raw_windows` uses the windows of raw images, as a model that was trained
+    on them does by itself; `max_megapixels` bounds what is decoded.
     """
 
     model: Path
@@ -69,7 +69,7 @@ def segment_file(source: Source, settings: Settings, segmenter: Segmenter, logit
         mammogram = read_mammogram(
             source.path,
             spacing_mm=settings.spacing_mm,
-            raw_windows=settings.raw_windows,
+            raw_windows=settings.raw_windows or segmenter.model.raw_windows,
             max_megapixels=settings.max_megapixels,
         )
         clock.lap("read")

@@ -47,7 +47,7 @@ def test_a_folder_tells_what_its_images_are_like(model: Path) -> None:
     assert (loaded.trainer, loaded.plans_name, loaded.configuration) == ("MasegTrainer", "threshold", "2d")
     assert loaded.spacing == loaded.target_spacing == (0.4, 0.4)
     assert loaded.divisor == (2, 2)
-    assert loaded.inversion and not loaded.min_max
+    assert loaded.inversion and not loaded.min_max and not loaded.raw_windows
     assert not loaded.network.training
     assert len(loaded.digest) == 64
 
@@ -55,6 +55,8 @@ def test_a_folder_tells_what_its_images_are_like(model: Path) -> None:
 def test_a_folder_of_images_on_their_own_grid(model: Path) -> None:
     edit(model / "dataset.json", lambda d: d["maseg"].update(target_spacing=0))
     assert load_model(model).target_spacing is None
+    edit(model / "dataset.json", lambda d: d["maseg"].update(raw_windows=True))
+    assert load_model(model).raw_windows
     edit(model / "dataset.json", lambda d: d.pop("maseg"))
     assert load_model(model).target_spacing == (0.4, 0.4)
 
@@ -250,6 +252,30 @@ def test_a_damaged_zip_is_one_line(model: Path, tmp_path: Path) -> None:
     assert zipfile.is_zipfile(path)
     with pytest.raises(ModelError, match="damaged"):
         load_model(path)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_damaged_file_in_a_zip_is_one_line(method: int, model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "model.zip"
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for file in ("plans.json", "dataset.json", "fold_0/checkpoint_final.pth"):
+            archive.write(model / file, file)
+        entry = archive.getinfo("fold_0/checkpoint_final.pth")
+    data = bytearray(path.read_bytes())
+    for at in range(entry.header_offset + 1000, entry.header_offset + 1090):
+        data[at] ^= 0xFF
+    path.write_bytes(data)
+    with pytest.raises(ModelError, match="can't be read"):
+        load_model(path)
+
+
+def test_weights_that_are_not_finite_are_refused(model: Path) -> None:
+    checkpoint = torch.load(checkpoint_of(model), weights_only=False)
+    name = next(name for name, tensor in checkpoint["network_weights"].items() if tensor.is_floating_point())
+    checkpoint["network_weights"][name].view(-1)[0] = torch.nan
+    torch.save(checkpoint, checkpoint_of(model))
+    with pytest.raises(ModelError, match=f"weights {name} are not finite"):
+        load_model(model)
 
 
 def test_where_a_model_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,7 +48,10 @@ def predict(
         float | None, typer.Option(min=0.02, max=1, help="Pixel spacing of files that do not tell it, in mm.")
     ] = None,
     raw_windows: Annotated[
-        bool, typer.Option("--raw-windows", help="Use the look-up tables of raw images, which are ignored otherwise.")
+        bool,
+        typer.Option(
+            "--raw-windows", help="Use the look-up tables of raw images, as a model trained on them does by itself."
+        ),
     ] = False,
     max_megapixels: Annotated[float, typer.Option(min=1, help="Larger images are refused.")] = 120,
 ) -> None:

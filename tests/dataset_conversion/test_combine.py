@@ -141,6 +141,26 @@ def test_a_woman_in_two_parts_ends_in_one_subset(raw: Path) -> None:
     assert all(path.is_file() for path in (folder / "labelsTs").iterdir())
 
 
+def test_raw_images_must_have_been_converted_alike(raw: Path) -> None:
+    description = raw / "Dataset503_Fuji" / "dataset.json"
+    content = json.loads(description.read_text())
+    content["maseg"]["raw_windows"] = True
+    description.write_text(json.dumps(content))
+    # Without raw images it makes no difference.
+    settings = json.loads((combine(raw, 500, [506, 503]) / "dataset.json").read_text())["maseg"]
+    assert (settings["raw_windows"], settings["intents"]) == (False, ["processed"])
+    for name, expected in (("Dataset503_Fuji", True), (MINI_MIAS.folder, None)):
+        rows = read_manifest(raw / name)
+        write_manifest(raw / name / MANIFEST, [replace(rows[0], intent="raw"), *rows[1:]])
+        if expected is None:
+            with pytest.raises(DatasetError, match="the parts differ in whether raw images have their windows"):
+                combine(raw, 510, [506, 503], raw_images=True)
+        else:
+            folder = combine(raw, 510, [506, 503], raw_images=True)
+            settings = json.loads((folder / "dataset.json").read_text())["maseg"]
+            assert (settings["raw_windows"], settings["intents"]) == (True, ["processed", "raw"])
+
+
 def test_sources_are_renumbered_with_their_paths(raw: Path) -> None:
     folder = combine(raw, 500, [506, 503])
     numbers = [row.source for row in read_manifest(folder)]

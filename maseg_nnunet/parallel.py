@@ -88,7 +88,8 @@ def commands_end_with_us() -> Iterator[None]:
             process.send_signal(signal.SIGINT)
         signal.default_int_handler(number, frame)
 
-    with on_signals(stop, signal.SIGTERM):
+    # A script that starts us in the background has SIGINT ignored, and so would what we start.
+    with on_signals(signal.default_int_handler, signal.SIGINT), on_signals(stop, signal.SIGTERM):
         yield
 
 

@@ -91,12 +91,15 @@ def test_an_error_of_the_task_ends_the_run(workers: int) -> None:
         list(run_tasks(fail, range(10), workers=workers))
 
 
-def test_a_command_ends_with_the_run_that_started_it(tmp_path: Path) -> None:
+# A script's job in the background has SIGINT ignored.
+@pytest.mark.parametrize("shell", [(), ("sh", "-c", "trap '' INT; exec \"$@\"", "sh")])
+def test_a_command_ends_with_the_run_that_started_it(shell: tuple[str, ...], tmp_path: Path) -> None:
     child = "import time; open('began', 'w').close(); time.sleep(60)"
     lines = ["import sys", "from pathlib import Path", "from maseg_nnunet.parallel import *",
              "def step(task, gpu): return run_command([sys.executable, '-c', task], {}, Path('log'))",
              "with commands_end_with_us():", f"    list(run_on_gpus(step, [{child!r}]))"]  # fmt: skip
-    run = subprocess.Popen([sys.executable, "-c", "\n".join(lines)], cwd=tmp_path, stderr=subprocess.PIPE)
+    command = [*shell, sys.executable, "-c", "\n".join(lines)]
+    run = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE)
     end = time.monotonic() + 30
     while not (tmp_path / "began").exists():
         assert time.monotonic() < end and run.poll() is None

@@ -11,10 +11,15 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from maseg_nnunet.errors import ModelError
+from maseg_nnunet.files import stamp, write_text
 from maseg_nnunet.parallel import WorkerLostError, run_command, run_on_gpus, run_tasks
 from maseg_nnunet.paths import ENDING
+
+DRAWN_BY: Final = "checkpoint.txt"
+"""File beside predicted masks: the checkpoint that draws them, and its stamp."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +28,7 @@ class Step:
 
     `result`: the file that only a finished command leaves; None for a command that finds out by itself what is left to
     do. `masks`: the folder that the command fills with one mask for each of `cases`; damaged ones are removed first,
-    and those older than `model`, the checkpoint that they are drawn by. `links`: (link, file) of the images that the
+    and all where another checkpoint than `model` drew them. `links`: (link, file) of the images that the
     command is to find in one folder, made first. `spread`: may run on another machine, beside its neighbours.
     """
 
@@ -48,13 +53,30 @@ class Step:
         """Whether the command's result is there."""
         if self.masks is not None:
             files = [self.masks / f"{case}{ENDING}" for case in self.cases]
-            return bool(files) and all(path.is_file() and not self.is_outdated(path) for path in files)
+            return bool(files) and all(path.is_file() for path in files) and not self.is_outdated
         return self.result is not None and self.result.is_file()
 
-    def is_outdated(self, mask: Path) -> bool:
-        """Whether the model was trained anew since `mask` was drawn."""
-        model = self.model
-        return model is not None and model.is_file() and mask.stat().st_mtime_ns < model.stat().st_mtime_ns
+    @property
+    def is_outdated(self) -> bool:
+        """Whether what is in `masks` is not of the checkpoint that `model` is now."""
+        note = None if self.masks is None else self.masks / DRAWN_BY
+        if note is None or self.model is None or not self.model.is_file():
+            return False
+        return not note.is_file() or note.read_text(encoding="utf-8") != self._checkpoint
+
+    @property
+    def _checkpoint(self) -> str:
+        return f"{self.model} {stamp(self.model)}\n" if self.model else ""
+
+    def clear_masks(self) -> None:
+        """Remove from `masks` what is damaged or of another checkpoint, and note there what draws the rest."""
+        if self.masks is None:
+            return
+        remove_damaged(self.masks)
+        if self.is_outdated:
+            for mask in self.masks.glob(f"*{ENDING}"):
+                mask.unlink()
+            write_text(self.masks / DRAWN_BY, self._checkpoint)
 
 
 Phase = Callable[[], list[Step]]
@@ -72,10 +94,7 @@ def run_phases(
     for phase in todo:
         steps = phase()
         for step in steps:
-            if step.masks is not None:
-                remove_damaged(step.masks)
-                for mask in filter(step.is_outdated, step.masks.glob(f"*{ENDING}")):
-                    mask.unlink()
+            step.clear_masks()
         waiting = [step for step in steps if not step.is_done]
         failed = []
         for step, problem in _run_phase(waiting, gpus, scheduler):

@@ -25,7 +25,6 @@ from maseg_nnunet.folds import check_cases
 from maseg_nnunet.manifest import MANIFEST, ManifestRow, read_manifest
 from maseg_nnunet.model_folder import CHECKPOINT
 from maseg_nnunet.paths import (
-    DATASET_JSON,
     EXTERNAL_TRAINER,
     PREPROCESSED,
     RAW,
@@ -171,7 +170,7 @@ def _convert(setup: Setup, part: Part) -> Step:
     sources: Words = ["--input", part.input or "", "--masks", part.masks or "", "--intent", "both"]
     where: Words = ["--scheduler", setup.scheduler] if setup.scheduler else ["--workers", setup.workers]
     command = [*command, *sources, *where]
-    return _step(setup, f"convert {part.key}", command, result=nnunet_folder(RAW) / part.folder / DATASET_JSON)
+    return _step(setup, f"convert {part.key}", command)
 
 
 def _combine(setup: Setup, number: int) -> Step:

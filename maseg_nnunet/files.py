@@ -16,6 +16,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from maseg_nnunet.errors import OutputError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 UNFINISHED: Final = ".tmp-"
 """What the names of files begin with that are being written, or were when the process was killed."""
 
@@ -67,6 +74,24 @@ def write_text(path: Path, text: str) -> bool:
 def write_json(path: Path, value: Any) -> bool:
     """As `write_bytes`: two-space indented JSON, keys in the order given, no NaN."""
     return write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock of the file `path`, made where it is missing, while the block runs.
+
+    The lock is the process's alone, not of what it forks, and ends with it, however that ends. Raises OutputError where
+    another process has it. Without effect where files have no locks: on Windows, on some network file systems.
+    """
+    with path.open("a") as stream:
+        if fcntl is not None:
+            try:
+                fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError) as error:
+                raise OutputError(f"another process is at work in {path.parent}: wait for it, or end it") from error
+            except OSError:
+                pass
+        yield
 
 
 def stamp(path: Path) -> str:

@@ -16,7 +16,7 @@ from typing import Any, Final
 from maseg_nnunet.errors import DatasetError
 from maseg_nnunet.files import atomic, write_json
 from maseg_nnunet.manifest import MANIFEST, ManifestRow, read_manifest
-from maseg_nnunet.paths import SPLITS, VOI_LUTS
+from maseg_nnunet.paths import SPLITS, VOI_LUTS, finished_marker
 
 LEFT_OUT: Final = "left_out"
 """Key of a fold in a combined set's folds.json: the part that it leaves out."""
@@ -33,12 +33,20 @@ _LOGGER = logging.getLogger(__name__)
 def fetch(folder: Path, raw: Path | None, names: Iterable[str] = (SPLITS, MANIFEST, VOI_LUTS)) -> None:
     """Copy those of `names` that `folder` (preprocessed) lacks and `raw`, the converted data set, has.
 
-    nnU-Net's own planner does not know these files and leaves them behind.
+    nnU-Net's own planner does not know these files and leaves them behind. Raises DatasetError where there are others
+    than `raw` has by now, but for a split, which may be a person's own.
     """
     for name in names:
-        if raw is not None and not (folder / name).exists() and (raw / name).is_file():
+        if raw is None or not (raw / name).is_file():
+            continue
+        if not (folder / name).exists():
             with atomic(folder / name) as temporary:
                 shutil.copyfile(raw / name, temporary)
+        elif name != SPLITS and (folder / name).read_bytes() != (raw / name).read_bytes():
+            raise DatasetError(
+                f"{folder / name} is not that of {raw}, which was converted or combined since: run `maseg plan`, or "
+                "remove the file and plan as before"
+            )
 
 
 def read_fold(folder: Path, fold: int) -> tuple[list[str], list[str]]:
@@ -99,22 +107,33 @@ def _scored(cases: Iterable[str], rows: Mapping[str, ManifestRow]) -> list[str]:
     return [case for case in cases if case not in rows or rows[case].is_scored]
 
 
-def note_cases(output: Path, train: list[str], validation: list[str], *, begins: bool) -> None:
-    """Write down in `output`, a training's folder, what it trains and validates on.
+def note_cases(output: Path, train: list[str], validation: list[str]) -> None:
+    """Write down in `output`, a training's folder, what the checkpoints there have trained and validated on."""
+    (output / CASES).unlink(missing_ok=True)  # so that it tells when, too
+    write_json(output / CASES, {"train": list(train), "val": list(validation)})
 
-    Raises DatasetError where it does not begin but goes on, and with other cases: combined anew, a fold's number may
-    mean another source left out, and women to be tested would have been trained on.
+
+def check_same_cases(output: Path, train: list[str], validation: list[str]) -> None:
+    """Raises DatasetError where the training in `output` has trained on other cases than these.
+
+    Combined anew, a fold's number may mean another source left out, and women to be tested would have been trained on.
     """
-    cases = {"train": list(train), "val": list(validation)}
-    if not begins and (output / CASES).is_file() and json.loads((output / CASES).read_text()) != cases:
+    noted = output / CASES
+    if noted.is_file() and json.loads(noted.read_text()) != {"train": list(train), "val": list(validation)}:
         raise DatasetError(f"{output} was trained on other cases than its fold has now: remove it to train anew")
-    write_json(output / CASES, cases)
 
 
 def check_cases(output: Path, preprocessed: Path, fold: int) -> None:
-    """Raises DatasetError where the training in `output` noted other cases than `fold` of `preprocessed` has."""
-    if (output / CASES).is_file():
-        note_cases(output, *read_fold(preprocessed, fold), begins=False)
+    """Raises DatasetError where the training in `output` is of other cases than `fold` of `preprocessed` has.
+
+    Also where they were preprocessed since. `output` is nnU-Net's TRAINER__PLANS__CONFIGURATION/fold_N.
+    """
+    if not (output / CASES).is_file():
+        return
+    check_same_cases(output, *read_fold(preprocessed, fold))
+    stored = finished_marker(preprocessed, "_".join(output.parent.name.split("__")[1:]))
+    if stored.is_file() and stored.stat().st_mtime_ns > (output / CASES).stat().st_mtime_ns:
+        raise DatasetError(f"{output} was trained before its data were preprocessed anew: remove it to train anew")
 
 
 def _read_splits(path: Path) -> list[dict[str, Any]]:

@@ -38,6 +38,11 @@ def nnunet_folder(variable: str) -> Path:
     return Path(value)
 
 
+def finished_marker(preprocessed: Path, identifier: str) -> Path:
+    """The file in a preprocessed data set's folder that tells that the arrays in its folder `identifier` are whole."""
+    return preprocessed / f".{identifier}.json"
+
+
 def dataset_folder(base: Path, dataset_id: int) -> Path:
     """The one folder DatasetNNN_* of `base`. Raises DatasetError where there is none, or more than one."""
     found = sorted(path for path in base.glob(f"Dataset{dataset_id:03d}_*") if path.is_dir())

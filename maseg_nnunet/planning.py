@@ -25,7 +25,7 @@ from typing import Any, Final
 import numpy as np
 
 from maseg_nnunet.errors import DatasetError, PlanError
-from maseg_nnunet.files import write_bytes, write_json
+from maseg_nnunet.files import locked, write_bytes, write_json
 from maseg_nnunet.manifest import MANIFEST
 from maseg_nnunet.paths import (
     DATASET_JSON,
@@ -36,6 +36,7 @@ from maseg_nnunet.paths import (
     SPLITS,
     VOI_LUTS,
     dataset_folder,
+    finished_marker,
     nnunet_folder,
 )
 
@@ -235,7 +236,7 @@ def _preprocess(dataset_id: int, plans: Path, cases: Cases, newest: float, worke
     """nnU-Net's preprocessing, unless it was finished for these settings and these files."""
     configuration = json.loads(plans.read_bytes())["configurations"][CONFIGURATION]
     folder = plans.parent / configuration["data_identifier"]
-    done = plans.parent / f".{folder.name}.json"
+    done = finished_marker(plans.parent, folder.name)
     # What the stored arrays depend on; network and batch may change without it.
     wanted = {key: value for key, value in configuration.items() if key not in ("architecture", "batch_size")}
     if done.is_file() and done.stat().st_mtime >= newest and json.loads(done.read_bytes()) == wanted:
@@ -243,12 +244,13 @@ def _preprocess(dataset_id: int, plans: Path, cases: Cases, newest: float, worke
         if stored == {f"{case}{end}" for case in cases for end in (".b2nd", "_seg.b2nd", ".pkl")}:
             logger.info("%s is up to date", folder)
             return
-    done.unlink(missing_ok=True)
     from nnunetv2.experiment_planning.plan_and_preprocess_api import preprocess_dataset
 
-    with _nnunet("preprocess", plans.parent.name):
+    # It begins by removing what is there: another run's, if that is at it.
+    with locked(plans.parent / ".lock"), _nnunet("preprocess", plans.parent.name):
+        done.unlink(missing_ok=True)
         preprocess_dataset(dataset_id, plans.stem, (CONFIGURATION,), (workers,))
-    write_json(done, wanted)
+        write_json(done, wanted)
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import shutil
 import sys
 from dataclasses import replace
 
@@ -167,12 +168,29 @@ def test_a_half_written_prediction_is_made_again(base):
 
 def test_a_model_trained_anew_draws_its_own_masks(base):
     setup, _, _ = run(base, 1)
-    (setup.trained(500, 0) / "checkpoint_final.pth").touch()
     old = setup.predictions(1) / "ge4CC.nii.gz"
-    for mask in old.parent.glob("*.nii.gz"):
-        os.utime(mask, (1e9, 1e9))
+    (setup.trained(500, 0) / "checkpoint_final.pth").touch()
+    for seconds in (1e9, 2e9):  # an older one, too: of other results, or copied with its time
+        for mask in old.parent.glob("*.nii.gz"):
+            os.utime(mask, (1.5e9, 1.5e9))
+        os.utime(setup.trained(500, 0) / "checkpoint_final.pth", (seconds, seconds))
+        _, commands, _ = run(base, 1)
+        assert old.stat().st_mtime != 1.5e9
+        assert programs(commands)[2:] == ["nnUNetv2_predict"]
+
+
+def test_masks_of_another_results_folder_are_drawn_again(base, monkeypatch):
+    setup, _, _ = run(base, 1)
+    before = setup.trained(500, 0) / "checkpoint_final.pth"
+    before.touch()
+    run(base, 1)
     _, commands, _ = run(base, 1)
-    assert old.stat().st_mtime > 1e9
+    assert "nnUNetv2_predict" not in programs(commands)
+    monkeypatch.setenv("nnUNet_results", str(base / "elsewhere"))
+    after = setup.trained(500, 0) / "checkpoint_final.pth"
+    shutil.copytree(before.parent, after.parent)
+    shutil.copystat(before, after)
+    _, commands, _ = run(base, 1)
     assert programs(commands)[2:] == ["nnUNetv2_predict"]
 
 
@@ -277,6 +295,13 @@ def test_a_training_on_other_cases_is_not_taken_for_this_one(base):
     write_json(model / "fold_1" / "cases.json", splits[2])
     with pytest.raises(DatasetError, match="fold_1 was trained on other cases"):
         list(run_phases(phases(3, setup)))
+    write_json(model / "fold_1" / "cases.json", splits[1])
+    # As if a mask had been corrected since.
+    marker = preprocessed / ".maseg_paper_2d.json"
+    marker.write_text("{}")
+    os.utime(marker, (2e9, 2e9))
+    with pytest.raises(DatasetError, match="fold_1 was trained before its data were preprocessed anew"):
+        list(run_phases(phases(3, setup)))
 
 
 def test_a_cluster_runs_trainings_and_predictions(base):
@@ -321,7 +346,7 @@ def test_sources_to_convert(base, tmp_path):
     assert lines[1] == (
         f"convert_vendor --name hologic --input {tmp_path}/images --masks {tmp_path}/masks --intent both --workers 2"
     )
-    assert lines[2] == "# convert fuji: done"  # it is there already
+    assert lines[2] == "# convert fuji: to do"  # it is there, and whether all of it is, its command finds out
     assert "maseg combine -d 500 --intent processed 501 503" in lines
 
 

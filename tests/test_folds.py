@@ -75,10 +75,19 @@ def test_fetches_only_what_is_missing(tmp_path: Path) -> None:
     folder.mkdir()
     for name in (SPLITS, VOI_LUTS):
         (raw / name).write_text("new")
-    (folder / VOI_LUTS).write_text("old")
+    (folder / SPLITS).write_text("my own")
     fetch(folder, raw)
     fetch(folder, None)
-    assert {path.name: path.read_text() for path in folder.iterdir()} == {SPLITS: "new", VOI_LUTS: "old"}
+    assert {path.name: path.read_text() for path in folder.iterdir()} == {SPLITS: "my own", VOI_LUTS: "new"}
+
+
+@pytest.mark.parametrize("name", [MANIFEST, VOI_LUTS])
+def test_a_set_that_was_converted_anew_must_be_planned_anew(name: str, tmp_path: Path) -> None:
+    for folder in ("raw", "preprocessed"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / name).write_text(folder)
+    with pytest.raises(DatasetError, match="run `maseg plan`"):
+        fetch(tmp_path / "preprocessed", tmp_path / "raw")
 
 
 def test_leaves_out_cases_whose_muscle_is_not_to_be_learned(tmp_path: Path) -> None:

@@ -10,7 +10,9 @@ pickled or keep state. Variants are in `maseg_variants.py`.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from time import time
 from typing import Any, Final
@@ -30,8 +32,8 @@ from torch import distributed, nn
 
 from maseg_nnunet.augmentation import Recipe
 from maseg_nnunet.early_stopping import Progress, judge
-from maseg_nnunet.files import atomic
-from maseg_nnunet.folds import fetch, note_cases, read_fold, without_excluded
+from maseg_nnunet.files import atomic, locked
+from maseg_nnunet.folds import check_same_cases, fetch, note_cases, read_fold, without_excluded
 from maseg_nnunet.labels import LABELS
 from maseg_nnunet.loading import TrainingPatches, ValidationPatches, validation_iterations
 from maseg_nnunet.losses import PAPER_ALPHA, PixelLoss, WeightedCrossEntropy
@@ -85,6 +87,7 @@ class MasegTrainer(nnUNetTrainer):
         self.network: Any
         self.dataset_class: Any
         self._cases: int | None = None
+        self._split: tuple[list[str], list[str]] = [], []
         self.enable_deep_supervision = self.configuration_manager.network_arch_class_name != WITHOUT_DEEP_SUPERVISION
 
     def make_loss(self) -> PixelLoss:
@@ -121,8 +124,8 @@ class MasegTrainer(nnUNetTrainer):
     def do_split(self) -> tuple[list[str], list[str]]:
         """The fold of splits_final.json, fetched from nnUNet_raw where it is missing.
 
-        Raises DatasetError as `folds.read_fold` and `folds.note_cases` do: nnU-Net's own split, by image, must never
-        happen, nor may a training go on with another split.
+        Raises DatasetError as `folds.read_fold` and `folds.check_same_cases` do: nnU-Net's own split, by image, must
+        never happen, nor may a training go on with another split.
         """
         folder = Path(self.preprocessed_dataset_folder_base)
         fetch(folder, Path(nnUNet_raw.get()) / folder.name if nnUNet_raw.is_set() else None)
@@ -130,8 +133,9 @@ class MasegTrainer(nnUNetTrainer):
             train, validation = (without_excluded(folder, cases) for cases in super().do_split())
         else:
             train, validation = read_fold(folder, self.fold)
-        if self.local_rank == 0:
-            note_cases(Path(self.output_folder), train, validation, begins=self.current_epoch == 0)
+        if self.local_rank == 0 and self.current_epoch > 0 and not self.disable_checkpointing:
+            check_same_cases(Path(self.output_folder), train, validation)
+        self._split = train, validation
         self.print_to_log_file(f"Fold {self.fold}: {len(train)} training and {len(validation)} validation cases.")
         return train, validation[: self._cases]
 
@@ -215,8 +219,14 @@ class MasegTrainer(nnUNetTrainer):
         return judge(self.logger.get_value("val_losses", step=None), self.patience, self.falling or 0)
 
     def run_training(self) -> None:
-        """nnU-Net's loop until early stopping or the last epoch; a finished run that is continued ends at once."""
+        """nnU-Net's loop until early stopping or the last epoch; a finished run that is continued ends at once.
 
+        Raises OutputError where another process trains into the same folder.
+        """
+        with locked(Path(self.output_folder) / ".lock") if self.local_rank == 0 else nullcontext():
+            self._run_epochs()
+
+    def _run_epochs(self) -> None:
         def is_finished() -> bool:
             return self.progress.stop or self.current_epoch >= self.num_epochs
 
@@ -263,12 +273,22 @@ class MasegTrainer(nnUNetTrainer):
         self.save_checkpoint(str(Path(self.output_folder) / LATEST))
         if self.local_rank == 0:
             if not self.disable_checkpointing:
-                # nnU-Net prefers it to the latest: of an earlier run, it would undo this one when it goes on.
-                (Path(self.output_folder) / FINAL).unlink(missing_ok=True)
+                self._replace_earlier_run()
             names = {value: name for name, value in LABELS.items()}
             classes = [names.get(label, str(label)) for label in self.label_manager.foreground_labels]
             draw_progress(Path(self.output_folder) / "progress.png", log, progress, classes)
         self.current_epoch += 1
+
+    def _replace_earlier_run(self) -> None:
+        """Remove the end of an earlier run: until now it was the folder's, from now on this run's checkpoints are.
+
+        nnU-Net prefers checkpoint_final to the latest, and scores every mask that it finds in validation.
+        """
+        folder = Path(self.output_folder)
+        (folder / "validation" / "summary.json").unlink(missing_ok=True)
+        shutil.rmtree(folder / "validation", ignore_errors=True)
+        (folder / FINAL).unlink(missing_ok=True)
+        note_cases(folder, *self._split)
 
     def on_train_end(self) -> None:
         """As nnU-Net, with the best weights: checkpoint_final holds them, and the final validation uses them."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,8 @@ from maseg_nnunet.trainers.maseg_trainer import BEST, FINAL, LATEST, MasegTraine
 from maseg_nnunet.trainers.maseg_variants import MasegTrainerVaried
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 
-from maseg_nnunet.errors import DatasetError
+from maseg_nnunet.errors import DatasetError, OutputError
+from maseg_nnunet.folds import check_cases
 from maseg_nnunet.losses import CrossEntropyAndDice, PlainCrossEntropy, WeightedCrossEntropy, WeightedFocal
 from maseg_nnunet.manifest import MANIFEST, read_manifest, write_manifest
 from maseg_nnunet.paths import SPLITS, VOI_LUTS
@@ -115,9 +118,49 @@ def test_a_new_training_in_an_old_folder_goes_on_as_itself(tiny_base: Path, monk
     killed = make(tiny_base)
     with pytest.raises(KeyboardInterrupt):
         killed.run_training()
-    # nnU-Net goes on from checkpoint_final where there is one: the first training's must be gone.
+    # nnU-Net goes on from checkpoint_final where there is one, and scores all masks there are: the first training's
+    # must be gone.
     output = Path(killed.output_folder)
-    assert (output / LATEST).is_file() and not (output / FINAL).exists()
+    assert (output / LATEST).is_file() and not (output / FINAL).exists() and not (output / "validation").exists()
+
+
+def test_killed_in_its_first_epoch_a_training_has_not_replaced_the_one_before(
+    tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripted(monkeypatch, (3.0, 1.0, 2.0, 2.0, 2.0))
+    first = make(tiny_base)
+    first.run_training()
+    output = Path(first.output_folder)
+    (output / "validation").mkdir(exist_ok=True)
+    (output / "validation" / "summary.json").write_text("{}")
+    preprocessed = tiny_base / "nnUNet_preprocessed" / tiny.DATASET
+    cases = json.loads((output / "cases.json").read_text())
+    before = (output / FINAL).read_bytes()
+    (preprocessed / SPLITS).write_text(json.dumps([{"train": cases["train"][2:], "val": cases["val"]}]))
+    scripted(monkeypatch, (3.0, 1.0), dies_in=0)
+    with pytest.raises(KeyboardInterrupt):
+        make(tiny_base).run_training()
+    assert (output / FINAL).read_bytes() == before and (output / "validation" / "summary.json").is_file()
+    assert json.loads((output / "cases.json").read_text()) == cases
+    with pytest.raises(DatasetError, match="trained on other cases"):
+        check_cases(output, preprocessed, 0)
+
+
+def test_two_processes_do_not_train_into_one_folder(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scripted(monkeypatch, (1.0, 2.0, 2.0, 2.0))
+    trainer = make(tiny_base)
+    lines = ["import sys", "from pathlib import Path", "from maseg_nnunet.files import locked",
+             f"with locked(Path({trainer.output_folder!r}) / '.lock'):", "    print('held', flush=True)",
+             "    sys.stdin.read()"]  # fmt: skip
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", "\n".join(lines)], **pipes) as other:
+        assert other.stdout.readline().strip() == b"held"
+        with pytest.raises(OutputError, match="another process is at work"):
+            trainer.run_training()
+        assert trainer.trained == []
+        other.kill()
+    trainer.run_training()
+    assert trainer.trained == [0, 1, 2, 3]
 
 
 def test_without_checkpoints_an_old_best_is_not_this_ones(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -280,9 +323,9 @@ def test_split_is_fetched_and_a_woman_on_both_sides_refused(tiny_base: Path) -> 
 def test_all_cases_can_be_trained_on(tiny_base: Path) -> None:
     train, validation = make(tiny_base, fold="all").do_split()
     assert sorted(train) == sorted(validation) and len(train) == 12
-    manifest = tiny_base / "nnUNet_preprocessed" / tiny.DATASET / MANIFEST
-    rows = read_manifest(manifest.parent)
-    write_manifest(manifest, [replace(row, quality="exclude" if row.case == train[0] else "ok") for row in rows])
+    for folder in (tiny_base / "nnUNet_raw" / tiny.DATASET, tiny_base / "nnUNet_preprocessed" / tiny.DATASET):
+        rows = [replace(row, quality="exclude" if row.case == train[0] else "ok") for row in read_manifest(folder)]
+        write_manifest(folder / MANIFEST, rows)
     assert set(make(tiny_base, fold="all").do_split()[0]) == set(train) - {train[0]}
 
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 class Progress:
     """Where a run stands after its last epoch.
 
-    `best`: epoch of the lowest validation loss, None before there was a finite one. `stale`: epochs since then.
-    `improved`: whether the last epoch is the best. `stop`: whether patience is used up.
+    `best`: epoch of the lowest validation loss that counts, None before there was a finite one. `stale`: epochs since
+    then. `improved`: whether the last epoch is the best. `stop`: whether patience is used up.
     """
 
     best: int | None
@@ -25,22 +25,23 @@ class Progress:
     stop: bool
 
 
-def judge(losses: Sequence[float], patience: int | None, earliest: int = 0) -> Progress:
+def judge(losses: Sequence[float], patience: int | None, counted_from: int = 0) -> Progress:
     """Judge a run by its validation loss of every epoch so far.
 
     Training stops once the loss "did not improve for 10 epochs" (paper, section 2.2.3): `patience` is that number, None
-    for never; but not before it has had `earliest` epochs. Equal is no improvement, and neither is a loss that is not
-    finite.
+    for never. Equal is no improvement, and neither is a loss that is not finite. Epochs before `counted_from` count for
+    nothing.
     """
-    best = min(range(len(losses)), key=lambda epoch: _or_infinite(losses[epoch]), default=None)
+    counted = range(counted_from, len(losses))
+    best = min(counted, key=lambda epoch: _or_infinite(losses[epoch]), default=None)
     if best is None or not math.isfinite(losses[best]):
         best = None
-    stale = len(losses) if best is None else len(losses) - 1 - best
+    stale = len(counted) if best is None else len(losses) - 1 - best
     return Progress(
         best=best,
         stale=stale,
         improved=best is not None and stale == 0,
-        stop=patience is not None and stale >= patience and len(losses) >= max(earliest, 1),
+        stop=patience is not None and stale >= patience and len(counted) > 0,
     )
 
 

@@ -11,15 +11,17 @@ from maseg_nnunet.early_stopping import Progress, judge
 LOSSES = st.lists(st.floats(0, 10) | st.just(math.nan) | st.just(math.inf), max_size=40)
 
 
-def slow(losses: list[float], patience: int, earliest: int = 0) -> int | None:
+def slow(losses: list[float], patience: int, counted_from: int = 0) -> int | None:
     """The epoch after which training stops, by walking through the losses as a trainer would."""
     lowest, waited = math.inf, 0
     for epoch, loss in enumerate(losses):
+        if epoch < counted_from:
+            continue
         if loss < lowest:
             lowest, waited = loss, 0
         else:
             waited += 1
-        if waited >= patience and epoch + 1 >= earliest:
+        if waited >= patience:
             return epoch
     return None
 
@@ -48,17 +50,18 @@ def test_without_patience_training_never_stops() -> None:
     assert judge([1.0, *[2.0] * 500], None) == Progress(best=0, stale=500, improved=False, stop=False)
 
 
-def test_patience_that_was_used_up_early_stops_at_the_earliest_epoch() -> None:
+def test_epochs_before_the_first_that_counts_count_for_nothing() -> None:
     losses = [1.0, *[2.0] * 5]
-    assert not judge(losses[:5], 3, earliest=6).stop
-    assert judge(losses, 3, earliest=6).stop
-    assert not judge([*losses[:5], 0.5], 3, earliest=6).stop
+    assert judge(losses[:3], 3, counted_from=3) == Progress(best=None, stale=0, improved=False, stop=False)
+    assert judge(losses[:4], 3, counted_from=3) == Progress(best=3, stale=0, improved=True, stop=False)
+    assert judge(losses, 3, counted_from=3) == Progress(best=3, stale=2, improved=False, stop=False)
+    assert judge([*losses, 2.0], 3, counted_from=3) == Progress(best=3, stale=3, improved=False, stop=True)
 
 
 @given(LOSSES, st.integers(1, 12), st.integers(0, 40))
-def test_stops_where_a_walk_through_the_losses_does(losses: list[float], patience: int, earliest: int) -> None:
-    stops = [epoch for epoch in range(len(losses)) if judge(losses[: epoch + 1], patience, earliest).stop]
-    assert (stops[0] if stops else None) == slow(losses, patience, earliest)
+def test_stops_where_a_walk_through_the_losses_does(losses: list[float], patience: int, counted_from: int) -> None:
+    stops = [epoch for epoch in range(len(losses)) if judge(losses[: epoch + 1], patience, counted_from).stop]
+    assert (stops[0] if stops else None) == slow(losses, patience, counted_from)
 
 
 @given(LOSSES)

@@ -21,6 +21,7 @@ class MasegTrainerVariedShort(MasegTrainerVaried):
 
     length = (16, 50)
     falling = None
+    counted_from = 0
     patience = None
     final_validation_cases = 2
 

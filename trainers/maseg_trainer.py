@@ -59,8 +59,8 @@ class MasegTrainer(nnUNetTrainer):
     `alpha`: weights of the classes in the loss. `recipe`: the augmentation. `patience`: epochs without a better
     validation loss after which training stops, None for never. `loader`: what makes the training patches.
     `length`: epochs at most, and steps of each. `falling`: epochs over which the learning rate falls, then to be held,
-    and before whose end no patience stops training; None for a rate that falls over all epochs and patience from the
-    first. `final_validation_cases`: how many cases nnU-Net's final validation segments, None for all.
+    None for all. `counted_from`: the epoch from which validation losses count, for the best weights and for patience.
+    `final_validation_cases`: how many cases nnU-Net's final validation segments, None for all.
     """
 
     alpha: tuple[float, ...] = PAPER_ALPHA
@@ -69,6 +69,7 @@ class MasegTrainer(nnUNetTrainer):
     loader: Callable[..., TrainingPatches] = TrainingPatches
     length: tuple[int, int] = (200, 250)
     falling: int | None = None
+    counted_from: int = 0
     final_validation_cases: int | None = None
 
     def __init__(
@@ -216,7 +217,7 @@ class MasegTrainer(nnUNetTrainer):
     @property
     def progress(self) -> Progress:
         """Where training stands, by the validation losses in the logger, which are the same on all ranks."""
-        return judge(self.logger.get_value("val_losses", step=None), self.patience, self.falling or 0)
+        return judge(self.logger.get_value("val_losses", step=None), self.patience, self.counted_from)
 
     def run_training(self) -> None:
         """nnU-Net's loop until early stopping or the last epoch; a finished run that is continued ends at once.
@@ -263,7 +264,7 @@ class MasegTrainer(nnUNetTrainer):
         if progress.improved:
             self.print_to_log_file("Best validation loss so far.")
             self.save_checkpoint(str(Path(self.output_folder) / BEST))
-        else:
+        elif progress.best is not None:
             self.print_to_log_file(
                 f"No better validation loss for {progress.stale} epochs (patience: {self.patience}); best was epoch "
                 f"{progress.best}."

@@ -235,14 +235,17 @@ def test_without_patience_it_trains_to_the_last_epoch(tiny_base: Path, monkeypat
     assert trainer.trained == [0, 1, 2, 3, 4]
 
 
-def test_early_stopping_waits_until_the_rate_has_fallen_and_the_last_rate_is_held(
+def test_no_loss_counts_while_the_rate_is_high_and_the_last_rate_is_held(
     tiny_base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scripted(monkeypatch, (1.0, 2.0, 2.0, 2.0, 2.0, 0.5, *[2.0] * 9))
+    scripted(monkeypatch, (0.1, 2.0, 2.0, 2.0, 2.0, 1.0, *[2.0] * 9))
     monkeypatch.setattr(Scripted, "falling", 6)
+    monkeypatch.setattr(Scripted, "counted_from", 4)
     trainer = make(tiny_base)
     trainer.run_training()
-    assert trainer.trained == list(range(9))  # patience was used up after epoch 3, and again after epoch 8
+    assert trainer.trained == list(range(9))
+    final = torch.load(Path(trainer.output_folder) / FINAL, weights_only=True)
+    assert same(final["network_weights"], trainer.weights[5])
     expected = [1e-3 * (1 - min(epoch, 5) / 6) ** 0.9 for epoch in range(9)]
     assert trainer.logger.get_value("lrs", step=None) == pytest.approx(expected)
 
@@ -434,7 +437,7 @@ def test_short_trainings_differ_in_one_part_alone(name: str, tiny_base: Path, mo
     trainer = make(tiny_base, recursive_find_trainer_class_by_name(name))
     length = (30, 100) if name == "MasegTrainerVariedMedium" else (16, 50)
     assert (trainer.num_epochs, trainer.num_iterations_per_epoch) == length
-    assert (trainer.patience, trainer.falling) == (None, None)
+    assert (trainer.patience, trainer.falling, trainer.counted_from) == (None, None, 0)
     assert isinstance(trainer.make_loss(), CrossEntropyAndDice)
     trainer.initialize()
     assert trainer.get_dataloaders()[0].data_loader.variety == LEFT_OUT[name]

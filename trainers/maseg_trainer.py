@@ -317,7 +317,7 @@ class MasegTrainer(nnUNetTrainer):
         return bare
 
 
-class _HeldPolyLR(PolyLRScheduler):  # type: ignore[misc]
+class _HeldPolyLR(PolyLRScheduler):
     """nnU-Net's schedule; after its end the rate of its last step, where nnU-Net's would be a complex number."""
 
     def step(self, current_step: int | None = None) -> None:

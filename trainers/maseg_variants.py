@@ -96,7 +96,7 @@ class MasegTrainerVaried(MasegTrainer):
     recipe = replace(Recipe(), rotation=7.0, alpha_affine=25.0, noise=(0.0, 0.05))
     loader: Callable[..., TrainingPatches] = VariedPatches
     length = (120, 100)
-    falling = 80
+    falling: int | None = 80
     counted_from = 70
 
     def make_loss(self) -> PixelLoss:

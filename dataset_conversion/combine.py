@@ -185,6 +185,7 @@ def _write(
     write_manifest(target / MANIFEST, rows)
     write_json(target / SPLITS, [fold(cases) for cases in folds])
     write_json(target / REPORT, _table2(parts, rows))
+    raw_windows = _raw_windows(parts)
     description = dataset_json(
         training_cases(rows),
         name=target.name.partition("_")[2],
@@ -193,8 +194,8 @@ def _write(
         reference="; ".join(filter(None, (part.description.get("reference", "") for part in parts))),
         settings={
             **parts[0].description.get(OURS, {}),
-            "raw_windows": True in _raw_windows(parts),
-            "intents": ["processed", "raw"] if _raw_windows(parts) else ["processed"],
+            "raw_windows": True in raw_windows,
+            "intents": ["processed", "raw"] if raw_windows else ["processed"],
             "parts": [part.folder.name for part in parts],
         },
     )

@@ -109,8 +109,8 @@ def _scored(cases: Iterable[str], rows: Mapping[str, ManifestRow]) -> list[str]:
 
 def note_cases(output: Path, train: list[str], validation: list[str]) -> None:
     """Write down in `output`, a training's folder, what the checkpoints there have trained and validated on."""
-    (output / CASES).unlink(missing_ok=True)  # so that it tells when, too
     write_json(output / CASES, {"train": list(train), "val": list(validation)})
+    (output / CASES).touch()  # it tells when, too, and an unchanged file was not written
 
 
 def check_same_cases(output: Path, train: list[str], validation: list[str]) -> None:

@@ -42,6 +42,13 @@ CALLER = Caller("SENDER", ip_network("127.0.0.1"))
 PATIENCE = 30.0
 
 
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What failed is tried again at once."""
+    monkeypatch.setattr(pacs, "FIRST_DELAY", 0.05)
+    monkeypatch.setattr(pacs, "LONGEST_DELAY", 0.1)
+
+
 @pytest.fixture(scope="session")
 def exam(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Two DICOM files of one woman."""
@@ -249,11 +256,10 @@ def test_a_stop_in_the_middle_loses_nothing(tmp_path: Path, exam: list[Path]) ->
         _eventually(lambda: len(archive.received) == len(exam), "both arrive after the restart")
 
 
+@pytest.mark.usefixtures("soon")
 def test_a_destination_that_is_away_is_tried_again(
-    tmp_path: Path, exam: list[Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, exam: list[Path], caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(pacs, "FIRST_DELAY", 0.05)
-    monkeypatch.setattr(pacs, "LONGEST_DELAY", 0.1)
     caplog.set_level(logging.WARNING)
     port = _free_port()
     with _server(tmp_path / "spool", Node("ARCHIVE", "127.0.0.1", port)) as (server, _):
@@ -294,11 +300,10 @@ def test_what_may_pass_is_tried_again_and_a_warning_is_a_delivery(
         assert len(archive.received) == (status < 0xB000)
 
 
+@pytest.mark.usefixtures("soon")
 def test_an_archive_that_is_not_set_up_for_segmentations_gets_them_when_it_is(
-    tmp_path: Path, exam: list[Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, exam: list[Path], caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(pacs, "FIRST_DELAY", 0.05)
-    monkeypatch.setattr(pacs, "LONGEST_DELAY", 0.1)
     caplog.set_level(logging.WARNING)
     port = _free_port()
     with _server(tmp_path / "spool", Node("ARCHIVE", "127.0.0.1", port)) as (server, _):
@@ -370,11 +375,10 @@ def test_a_fault_of_the_machine_loses_nothing(
     assert "not segmented: internal error: RuntimeError; next attempt" in caplog.text
 
 
+@pytest.mark.usefixtures("soon")
 def test_an_archive_that_hangs_up_or_a_file_that_is_gone_does_not_end_the_service(
     tmp_path: Path, exam: list[Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(pacs, "FIRST_DELAY", 0.05)
-    monkeypatch.setattr(pacs, "LONGEST_DELAY", 0.1)
     caplog.set_level(logging.WARNING)
     real, calls = Association.send_c_store, []
 

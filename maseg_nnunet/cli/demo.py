@@ -26,7 +26,6 @@ def demo(
 
     Example: maseg demo
     """
-
     from rich.console import Console
 
     from maseg_nnunet.command import interrupted_by_sigterm

@@ -63,7 +63,6 @@ def predict(
 
     Example: maseg predict exams/ -o out --format nifti,dicom-seg --preview --statistics --report run.json
     """
-
     from maseg_nnunet.command import interrupted_by_sigterm
     from maseg_nnunet.model_folder import find_model
     from maseg_nnunet.writers.results import parse_formats

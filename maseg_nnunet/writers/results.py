@@ -82,7 +82,6 @@ def write_mask(
 
         if is_film_file(source):
             raise OutputError("no DICOM SEG: the source is no DICOM file")
-
         write_dicom_seg(path, mask, source, spacing, side, algorithm)
     return path
 

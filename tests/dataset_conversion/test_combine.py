@@ -149,16 +149,17 @@ def test_raw_images_must_have_been_converted_alike(raw: Path) -> None:
     # Without raw images it makes no difference.
     settings = json.loads((combine(raw, 500, [506, 503]) / "dataset.json").read_text())["maseg"]
     assert (settings["raw_windows"], settings["intents"]) == (False, ["processed"])
-    for name, expected in (("Dataset503_Fuji", True), (MINI_MIAS.folder, None)):
-        rows = read_manifest(raw / name)
-        write_manifest(raw / name / MANIFEST, [replace(rows[0], intent="raw"), *rows[1:]])
-        if expected is None:
-            with pytest.raises(DatasetError, match="the parts differ in whether raw images have their windows"):
-                combine(raw, 510, [506, 503], raw_images=True)
-        else:
-            folder = combine(raw, 510, [506, 503], raw_images=True)
-            settings = json.loads((folder / "dataset.json").read_text())["maseg"]
-            assert (settings["raw_windows"], settings["intents"]) == (True, ["processed", "raw"])
+    _make_one_raw(raw / "Dataset503_Fuji")
+    settings = json.loads((combine(raw, 510, [506, 503], raw_images=True) / "dataset.json").read_text())["maseg"]
+    assert (settings["raw_windows"], settings["intents"]) == (True, ["processed", "raw"])
+    _make_one_raw(raw / MINI_MIAS.folder)
+    with pytest.raises(DatasetError, match="the parts differ in whether raw images have their windows"):
+        combine(raw, 510, [506, 503], raw_images=True)
+
+
+def _make_one_raw(folder: Path) -> None:
+    first, *others = read_manifest(folder)
+    write_manifest(folder / MANIFEST, [replace(first, intent="raw"), *others])
 
 
 def test_sources_are_renumbered_with_their_paths(raw: Path) -> None:

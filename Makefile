@@ -55,8 +55,8 @@ PACKAGED = maseg_nnunet/models/maseg_lite
 
 model: $(VENV)/.installed
 	set -e; unset nnUNet_raw nnUNet_preprocessed nnUNet_results; eval "$$($(BIN)/maseg env --base nnunet)"; mkdir -p nnunet/nnUNet_raw; \
-	$(BIN)/convert_vendor --name mini_mias --input $(DATA)/mini_mias --masks $(DATA)/mini_mias_masks; \
-	$(BIN)/convert_vendor --name inbreast --input $(DATA)/inbreast --masks $(DATA)/inbreast/masks; \
+	$(BIN)/convert_vendor --name mini_mias --input $(DATA)/mini_mias --masks $(DATA)/mini_mias_masks --trim-masks; \
+	$(BIN)/convert_vendor --name inbreast --input $(DATA)/inbreast --masks $(DATA)/inbreast/masks --trim-masks; \
 	$(BIN)/maseg combine -d 500 505 506; \
 	$(BIN)/maseg plan -d 500 --plans maseg_lite; \
 	$(BIN)/nnUNetv2_train 500 2d 0 -p maseg_lite -tr MasegTrainerVaried -device $(DEVICE) --c; \

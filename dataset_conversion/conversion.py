@@ -86,6 +86,7 @@ def _described_settings(request: Request) -> dict[str, Any]:
         "spacing_mm": request.settings.spacing_mm,
         "labels": None if labels is None else {str(value): label for value, label in sorted(labels.items())},
         "raw_windows": request.settings.raw_windows,
+        "trim_masks": request.settings.trim_masks,
         "intents": sorted(intent.value for intent in request.intents),
         "seed": request.seed,
     }

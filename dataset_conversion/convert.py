@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from maseg_nnunet.dataset_conversion.scan import UNEXPECTED, Rejected
@@ -30,13 +31,15 @@ class Settings:
     """What decides the bytes of a converted case.
 
     `spacing` of the result in mm, 0 keeps the source's grid; `spacing_mm` of sources that state none; `labels` maps a
-    mask's values to ours, None where they are ours; `raw_windows` uses the windows of raw images.
+    mask's values to ours, None where they are ours; `raw_windows` uses the windows of raw images; `trim_masks` ends a
+    mask where the image does.
     """
 
     spacing: float = 0.4
     spacing_mm: float | None = None
     labels: Mapping[int, int] | None = None
     raw_windows: bool = False
+    trim_masks: bool = False
 
 
 @dataclass(frozen=True)
@@ -111,8 +114,24 @@ def _mask(task: ConvertTask, mammogram: Mammogram) -> npt.NDArray[np.uint8]:
     if path is None:
         raise RefusedError(Reason.NO_MASK, "no mask was found")
     if path.suffix.lower() == ".xml":
-        return _mask_of_annotation(task, path, mammogram)
-    return read_mask(path, mammogram.shape, task.settings.labels)
+        mask = _mask_of_annotation(task, path, mammogram)
+    else:
+        mask = read_mask(path, mammogram.shape, task.settings.labels)
+    if task.settings.trim_masks:
+        mask[black_margin(mammogram.luts.to_voi_units(mammogram.pixels))] = Label.BACKGROUND
+    return mask
+
+
+def black_margin(units: npt.NDArray[np.floating]) -> npt.NDArray[np.bool_]:
+    """The pixels of an image's lowest value that reach its edge through others of that value: (rows, columns).
+
+    That is the scanner's bed beyond a film, and the air that a maker's processing has blanked. A mask made by a
+    threshold on a smoothed image spreads onto it; what is as dark within the breast stays.
+    """
+    black = (units == units.min()).astype(np.uint8)
+    # One pixel more all around joins what reaches any edge.
+    _, parts = cv2.connectedComponents(cv2.copyMakeBorder(black, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=1), None, 4)
+    return np.asarray(parts[1:-1, 1:-1] == parts[0, 0])
 
 
 def _mask_of_annotation(task: ConvertTask, path: Path, mammogram: Mammogram) -> npt.NDArray[np.uint8]:

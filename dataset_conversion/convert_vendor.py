@@ -67,6 +67,13 @@ def convert_vendor(
         ),
     ] = None,
     raw_windows: Annotated[bool, typer.Option(help="Use the windows in the headers of raw images.")] = False,
+    trim_masks: Annotated[
+        bool,
+        typer.Option(
+            help="Call background what of a mask lies on the black beyond film or breast (the lowest value, up to the "
+            "image's edge), where masks made by a threshold spread."
+        ),
+    ] = False,
     seed: Annotated[int, typer.Option(help="Seed of the drawing of women into train, validation and test.")] = 0,
     split_file: Annotated[
         Path | None,
@@ -115,7 +122,13 @@ def convert_vendor(
         folder=(base / dataset.folder if masks is not None else base).absolute(),
         masks=None if masks is None else masks.absolute(),
         intents=frozenset(intents),
-        settings=Settings(spacing=spacing, spacing_mm=spacing_mm, labels=_label_map(labels), raw_windows=raw_windows),
+        settings=Settings(
+            spacing=spacing,
+            spacing_mm=spacing_mm,
+            labels=_label_map(labels),
+            raw_windows=raw_windows,
+            trim_masks=trim_masks,
+        ),
         seed=seed,
         split_file=split_file,
         key_file=key_file,

@@ -150,12 +150,13 @@ def within_edges(image: Image, breast: npt.NDArray[np.bool_], rng: np.random.Gen
     """`image` with black where a detector ends: beyond the chest wall, and up to half a patch away from `breast`.
 
     The air of a raw image may be white, and there is more of it than in training images, which were cropped to what is
-    not black. Unchanged without a breast.
+    not black. Each of the other three sides of the breast reaches the detector's edge half of the time: a muscle that
+    always had white above it in training was called background wherever the edge cuts it. Unchanged without a breast.
     """
     if not breast.any():
         return image
     rows, columns = extent(breast)
-    above, below, left, right = (rng.uniform(0, 0.5, 4) * np.repeat(image.shape, 2)).astype(int)
+    above, below, left, right = (rng.uniform(-0.5, 0.5, 4).clip(0) * np.repeat(image.shape, 2)).astype(int)
     seen = np.zeros_like(breast)
     seen[max(0, rows.start - above) : rows.stop + below, max(0, columns.start - left) : columns.stop + right] = True
     return np.where(seen & ~beyond_chest_wall(breast), image, np.float32(0))

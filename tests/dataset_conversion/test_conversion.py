@@ -22,7 +22,7 @@ import pytest
 import SimpleITK
 from maseg_nnunet.dataset_conversion import conversion
 from maseg_nnunet.dataset_conversion.conversion import Request, convert_dataset
-from maseg_nnunet.dataset_conversion.convert import Settings
+from maseg_nnunet.dataset_conversion.convert import Settings, black_margin
 from maseg_nnunet.dataset_conversion.datasets import REGISTRY
 
 from maseg_nnunet.errors import DatasetError, UsageError
@@ -294,6 +294,40 @@ def test_masks_with_other_values_are_mapped(films: Path, tmp_path: Path) -> None
     settings = Settings(labels={0: 0, 255: 1, 128: 2})
     report = convert_dataset(request(tmp_path / "in", tmp_path / "out", settings=settings))
     assert report["found"]["images"] == 24
+
+
+def test_masks_that_spread_beyond_the_film_end_with_it(films: Path, tmp_path: Path) -> None:
+    shutil.copytree(films, tmp_path / "in")
+    for path in (tmp_path / "in" / "films").glob("*.pgm"):
+        image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        wall = slice(-10, None) if int(path.stem[3:]) % 2 else slice(0, 10)
+        image[:, wall] = 0  # the scanner's bed, where the mask has muscle and breast
+        image[44:50, 38:42] = 0  # dark within the breast
+        cv2.imwrite(str(path), image)
+    areas = {}
+    for trim in (False, True):
+        folder = tmp_path / f"trimmed {trim}"
+        report = convert_dataset(request(tmp_path / "in", folder, settings=Settings(trim_masks=trim)))
+        assert report["settings"]["trim_masks"] is trim
+        label = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(next((folder / "labelsTr").glob("mdb*")))))
+        areas[trim] = (
+            np.bincount(label.ravel()),
+            label[20:27, 17:23],
+            (label[:, :5] > 0).any(),
+            (label[:, -5:] > 0).any(),
+        )
+    assert (areas[True][0] < areas[False][0])[1:].all()
+    assert (areas[True][1] == 1).all() and areas[True][2:] == (False, False)
+
+
+def test_the_black_margin_is_what_reaches_the_edge() -> None:
+    units = np.full((6, 8), 0.5)
+    units[:, :2] = units[0] = units[3, 4] = units[4, 3] = -0.2
+    units[2, 2], units[5, 5] = -0.2, -0.1
+    margin = np.zeros((6, 8), bool)
+    margin[:, :2] = margin[0] = margin[2, 2] = True
+    np.testing.assert_array_equal(black_margin(units), margin)
+    assert not black_margin(np.array([[1.0, 1, 1], [1, 0, 1], [1, 1, 1]])).any()
 
 
 def test_without_masks_the_films_are_exams_to_be_predicted(films: Path, tmp_path: Path) -> None:

@@ -93,6 +93,7 @@ def test_white_air_reaches_beyond_the_breast_as_far_as_a_detector(mirrored: bool
 
 def test_air_is_white_up_to_the_edges_of_a_patch_that_is_raw_like() -> None:
     # Cropped to the breast, as INbreast is: all beyond it is what the patch is padded with.
+    np.random.seed(5)  # noqa: NPY002  # the loader's own generator starts from this one
     loader = varied(Cases(["a"]), variety=Variety(displays=0, artefacts=0, raw_like=1, cc_muscles=0))
     batches = [next(loader) for _ in range(50)]
     gray, labels = (
@@ -100,7 +101,7 @@ def test_air_is_white_up_to_the_edges_of_a_patch_that_is_raw_like() -> None:
         for name in ("data", "target")
     )
     air = gray[labels == Label.BACKGROUND]
-    assert len(air) > 100 and 0.05 < (air > 0.7).mean() < 0.2
+    assert len(air) > 100 and 0.1 < (air > 0.7).mean() < 0.2
 
 
 def test_nothing_is_pasted_onto_the_breast_and_something_beside_it() -> None:

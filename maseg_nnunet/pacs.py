@@ -209,7 +209,6 @@ class Server:
         self._listener.verify_request = self._is_known
         for thread in self._threads:
             thread.start()
-        logger.info("%s listens on %s:%d", settings.ae_title, settings.host, self.port)
         return self
 
     def __exit__(

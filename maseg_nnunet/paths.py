@@ -43,11 +43,14 @@ def finished_marker(preprocessed: Path, identifier: str) -> Path:
     return preprocessed / f".{identifier}.json"
 
 
-def dataset_folder(base: Path, dataset_id: int) -> Path:
-    """The one folder DatasetNNN_* of `base`. Raises DatasetError where there is none, or more than one."""
+def dataset_folder(base: Path, dataset_id: int, first: str = "convert it with convert_vendor") -> Path:
+    """The one folder DatasetNNN_* of `base`. Raises DatasetError where there is none, or more than one.
+
+    `first`: what makes that folder, for the error.
+    """
     found = sorted(path for path in base.glob(f"Dataset{dataset_id:03d}_*") if path.is_dir())
     if not found:
-        raise DatasetError(f"no Dataset{dataset_id:03d}_* in {base}: convert it with convert_vendor first")
+        raise DatasetError(f"no Dataset{dataset_id:03d}_* in {base}: {first} first")
     if len(found) > 1:
         names = ", ".join(path.name for path in found)
         raise DatasetError(f"more than one data set {dataset_id} in {base}: {names}; remove all but one")

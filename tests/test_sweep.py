@@ -179,6 +179,8 @@ def test_command_line(base: Path, capsys: pytest.CaptureFixture[str], monkeypatc
     assert done.exit_code == 0, done.output
     assert "Winner by pectoral Dice: Cross-entropy 2.0, MasegTrainer" in done.output
     assert (base / "nnUNet_results" / DATASET / "sweep_maseg_paper_fold0.csv").is_file()
+    missing = runner.invoke(app, ["sweep", "-d", "501"]).exception
+    assert isinstance(missing, DatasetError) and "maseg plan -d 501 --plans maseg_paper" in str(missing)
     for wrong in (["--device", "abacus"], ["--gpus", "0,0"], ["--gpus", "x"], ["--gpus", "0", "--device", "cpu"]):
         assert isinstance(runner.invoke(app, ["sweep", "-d", "500", *wrong]).exception, UsageError)
 

@@ -84,9 +84,9 @@ def annotate(
         write_report(output / REPORT, results)
         _show(results, output / REPORT)
     if bad or not results:
-        raise DatasetError(f"{len(bad)} images got no mask" if bad else "no image was found")
+        raise DatasetError(f"{len(bad)} of {len(results)} images got no mask" if bad else "no image was found")
     if unscored:
-        raise DatasetError(f"{len(unscored)} masks could not be compared with their references")
+        raise DatasetError(f"{len(unscored)} of {len(results)} masks could not be compared with their references")
 
 
 def _annotator(method: Method, model: Path | None) -> library.Annotator:

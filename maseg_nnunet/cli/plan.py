@@ -24,4 +24,7 @@ def plan(
     path = make_plan(dataset, plans, preprocess=preprocess, workers=workers)
     typer.echo(f"Plans: {path}")
     if preprocess:
-        typer.echo(f"Next: nnUNetv2_train {dataset} 2d 0 -p {plans} -tr MasegTrainer")
+        import torch
+
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        typer.echo(f"Next: nnUNetv2_train {dataset} 2d 0 -p {plans} -tr MasegTrainer -device {device}")

@@ -32,7 +32,8 @@ def sweep(
     from maseg_nnunet.paths import PREPROCESSED, dataset_folder, nnunet_folder
 
     numbers = gpu_numbers(gpus, device)
-    folder = dataset_folder(nnunet_folder(PREPROCESSED), dataset)
+    planned = f"run `maseg plan -d {dataset} --plans {plans}`"
+    folder = dataset_folder(nnunet_folder(PREPROCESSED), dataset, first=planned)
     trainings = library.plan_sweep(folder.name, plans, fold, device)
     console = Console()
     if dry_run:

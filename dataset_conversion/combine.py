@@ -42,10 +42,14 @@ _STRICTEST_FIRST: Final = ("test", "val", "train")
 
 @dataclass(frozen=True)
 class Part:
-    """One converted data set: its folder, its cases (of the wanted intents) and their look-up tables."""
+    """One converted data set: its folder, its cases (of the wanted intents) and their look-up tables.
+
+    `drawn`: each woman, and the subset that she was drawn into.
+    """
 
     folder: Path
     rows: tuple[ManifestRow, ...]
+    drawn: frozenset[tuple[str, str]]
     luts: dict[str, str]
     description: dict[str, Any]
 
@@ -95,15 +99,19 @@ def combine(
 
 
 def _read_part(folder: Path, raw_images: bool) -> Part:
-    rows = tuple(row for row in read_manifest(folder) if raw_images or row.intent != "raw")
+    every = read_manifest(folder)
+    rows = tuple(row for row in every if raw_images or row.intent != "raw")
+    # Of raw images too: sets with and without them must agree on who is tested, for one is tested by the other's model.
+    drawn = frozenset((row.woman, row.subset) for row in every)
     if not rows:
         raise DatasetError(f"{folder} has no cases{'' if raw_images else ' but raw ones: use --intent both'}")
     try:
         luts = json.loads((folder / VOI_LUTS).read_text(encoding="utf-8"))
         description = json.loads((folder / DATASET_JSON).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        of_rows = {row.case: json.dumps(luts[row.case], ensure_ascii=False) for row in rows}
+    except (OSError, ValueError, KeyError) as error:
         raise DatasetError(f"{folder} was not converted to its end: run its convert_vendor again") from error
-    return Part(folder, rows, {row.case: json.dumps(luts[row.case], ensure_ascii=False) for row in rows}, description)
+    return Part(folder, rows, drawn, of_rows, description)
 
 
 def _check(parts: Sequence[Part]) -> None:
@@ -138,10 +146,11 @@ def _subsets(parts: Sequence[Part]) -> tuple[dict[str, str], int]:
     """The one subset of each woman, and how many women had several."""
     drawn: dict[str, set[str]] = defaultdict(set)
     for part in parts:
-        for row in part.rows:
-            drawn[row.woman].add(row.subset)
+        for woman, subset in part.drawn:
+            drawn[woman].add(subset)
     chosen = {woman: next((s for s in _STRICTEST_FIRST if s in found), "train") for woman, found in drawn.items()}
-    return chosen, sum(len(found) > 1 for found in drawn.values())
+    present = {row.woman for part in parts for row in part.rows}
+    return chosen, sum(len(drawn[woman]) > 1 for woman in present)
 
 
 def _write(

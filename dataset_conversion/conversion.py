@@ -154,7 +154,7 @@ def _convert(request: Request, selection: Selection, journal: Journal, progress:
     for task, outcome in run_tasks(convert_case, tasks, workers=workers, scheduler=request.scheduler):
         if isinstance(outcome, WorkerLostError):
             number = task.selected.scanned.number
-            outcome = Rejected(number, Reason.UNREADABLE, str(outcome), task.selected.case, passing=True)
+            outcome = Rejected(number, Reason.UNREADABLE, str(outcome), task.selected.case)
         journal.add(task.signature, outcome)
         done += 1
         if done % _SYNC_EVERY == 0:
@@ -187,8 +187,9 @@ def _signature(settings: Settings, selected: Selected) -> str:
 
 
 def _is_done(task: ConvertTask, outcome: Outcome | None) -> bool:
-    if outcome is None or isinstance(outcome, Rejected):
-        return outcome is not None and not outcome.passing
+    # What was rejected is tried again: a folder may have been opened, a decoder installed.
+    if not isinstance(outcome, Converted):
+        return False
     return task.image.is_file() and (task.label is None or task.label.is_file())
 
 

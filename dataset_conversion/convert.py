@@ -77,7 +77,7 @@ def convert_case(task: ConvertTask) -> Converted | Rejected:
     except Exception as error:  # a file that nobody thought of: it is named, and the rest goes on
         logger.debug("source %d: %s", scanned.number, place_of(error))
         detail = UNEXPECTED.format(type(error).__name__)
-        return Rejected(scanned.number, Reason.UNREADABLE, detail, task.selected.case, passing=True)
+        return Rejected(scanned.number, Reason.UNREADABLE, detail, task.selected.case)
     write(task, mammogram, mask)
     return Converted(_row(task, mammogram), json.dumps(mammogram.luts.to_json(), ensure_ascii=False))
 

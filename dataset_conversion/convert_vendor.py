@@ -154,8 +154,10 @@ def _label_map(text: str | None) -> dict[int, int] | None:
     mapping: dict[int, int] = {0: int(Label.BACKGROUND)}
     for part in text.split(","):
         label, _, value = part.partition("=")
-        if label.strip() not in names or not value.strip().isdigit():
+        if label.strip() not in names or not value.strip().isdecimal():
             raise UsageError(f"--labels {text}: write breast=VALUE,pectoral=VALUE, values as in the mask files")
+        if int(value) in mapping and int(value) != 0:
+            raise UsageError(f"--labels {text}: the value {int(value)} is given twice")
         mapping[int(value)] = int(names[label.strip()])
     return mapping
 

@@ -89,7 +89,6 @@ def _line(signature: str, outcome: Outcome) -> str:
             "reason": outcome.reason.name,
             "detail": outcome.detail,
             "case": outcome.case,
-            "passing": outcome.passing,
         }
     return json.dumps(entry, ensure_ascii=False) + "\n"
 
@@ -97,4 +96,4 @@ def _line(signature: str, outcome: Outcome) -> str:
 def _outcome(entry: dict[str, Any]) -> Outcome:
     if "row" in entry:
         return Converted(ManifestRow(**entry["row"]), entry["luts"])
-    return Rejected(entry["number"], Reason[entry["reason"]], entry["detail"], entry["case"], entry["passing"])
+    return Rejected(entry["number"], Reason[entry["reason"]], entry["detail"], entry["case"])

@@ -59,13 +59,12 @@ class Scanned:
 
 @dataclass(frozen=True)
 class Rejected:
-    """One file that is not converted, and why. `passing`: it may be another time, as when memory ran out."""
+    """One file that is not converted, and why."""
 
     number: int
     reason: Reason
     detail: str
     case: str = ""
-    passing: bool = False
 
 
 def tasks(found: Iterable[Found], seed: int, key: KeyFile | None) -> Iterator[ScanTask]:
@@ -123,7 +122,7 @@ def _scan_header(number: int, path: Path, seed: int, names: Pseudonyms) -> Scann
         known=None,
         woman=names.of("woman", *person),
         drawn=drawing_number(seed, *person),
-        exam=names.of("exam", identity.study_uid),
+        exam=names.of("exam", identity.study_uid) if identity.study_uid else "",
         image=names.of("image", identity.instance_uid or content_of(path)),
         view=header.view,
         side=header.side,

@@ -62,6 +62,7 @@ def select(
     if masks is not None:
         images = _without_special_views(images, selection)
     twins = _twins(images)
+    images = _of_one_woman_each(images, twins)
     named = _named(images, dataset, twins, selection)
     with_masks = named if masks is None else _with_masks(named, masks, root, selection)
     _warn_of_crowds(with_masks, selection)
@@ -91,15 +92,18 @@ def _of_this_vendor(outcomes: Iterable[Scanned | Rejected], dataset: Dataset, se
 
 
 def _without_duplicates(images: list[Scanned], selection: Selection) -> list[Scanned]:
-    first: dict[str, Scanned] = {}
+    copies: dict[str, list[Scanned]] = defaultdict(list)
     for image in images:
-        key = image.uid or f"{image.image}{image.intent.value}"
-        if key in first:
-            detail = f"the same image as source {first[key].number}, which is kept"
-            selection.rejected.append(Rejected(image.number, Reason.DUPLICATE, detail))
-        else:
-            first[key] = image
-    return list(first.values())
+        copies[image.uid or f"{image.image}{image.intent.value}"].append(image)
+    kept = []
+    for same in copies.values():
+        # The largest, else the first: a header does not tell that its file was cut off.
+        chosen = same[0] if len(same) == 1 else max(same, key=lambda image: image.path.stat().st_size)
+        kept.append(chosen)
+        detail = f"the same image as source {chosen.number}, which is kept"
+        others = (image.number for image in same if image is not chosen)
+        selection.rejected += [Rejected(number, Reason.DUPLICATE, detail) for number in others]
+    return sorted(kept, key=lambda image: image.number)
 
 
 def _without_special_views(images: list[Scanned], selection: Selection) -> list[Scanned]:
@@ -136,6 +140,31 @@ def _twins(images: Sequence[Scanned]) -> dict[int, int]:
             partner[image.number] = candidates[0].number
             partner[candidates[0].number] = image.number
     return partner
+
+
+def _of_one_woman_each(images: Sequence[Scanned], twins: dict[int, int]) -> list[Scanned]:
+    """`images`, where those of one exam, and a raw image and its twin, are one woman's.
+
+    Copies of an exam's files may lack the issuer of the PatientID, and one woman must be in one subset. An exam of more
+    images than any woman has joins nobody: de-identified UIDs may all be one.
+    """
+    by_number = {image.number: image for image in images}
+    together: dict[str, list[Scanned]] = defaultdict(list)
+    for image in images:
+        if image.exam:
+            together[image.exam].append(image)
+    groups = [group for group in together.values() if len(group) <= MOST_IMAGES]
+    groups += [[by_number[one], by_number[other]] for one, other in twins.items()]
+    women = {image.woman: (image.drawn, image.woman) for image in images}
+    changed = True
+    while changed:
+        changed = False
+        for group in groups:
+            first = min(women[image.woman] for image in group)
+            for image in group:
+                changed |= women[image.woman] != first
+                women[image.woman] = first
+    return [replace(image, drawn=women[image.woman][0], woman=women[image.woman][1]) for image in images]
 
 
 def _named(images: Sequence[Scanned], dataset: Dataset, twins: dict[int, int], selection: Selection) -> list[Selected]:
@@ -230,7 +259,13 @@ def _subsets_of_file(items: Sequence[Selected], file: Path) -> dict[str, str]:
         raise DatasetError(f"the split file {file} can't be read: {error.strerror}") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"the split file {file} is no CSV in UTF-8: save it as one") from error
-    wanted = {stem(Path(image.strip())): subset.strip() for image, subset in lines}
+    wanted: dict[str, str] = {}
+    for number, (image, subset) in enumerate(lines, start=1):
+        if wanted.setdefault(stem(Path(image.strip())), subset.strip()) != subset.strip():
+            raise DatasetError(
+                f"{file}, entry {number}: an entry before it gives the same name another subset; where file names "
+                "repeat from folder to folder, name women or cases"
+            )
     wrong = sorted(set(wanted.values()) - {"train", "val", "test"})
     if wrong or not wanted:
         raise DatasetError(

@@ -102,7 +102,7 @@ def read_manifest(path: Path) -> list[ManifestRow]:
     with path.open(newline="", encoding="utf-8") as handle:
         try:
             return [row_from_csv(cells) for cells in csv.DictReader(handle)]
-        except (KeyError, ValueError, TypeError) as error:
+        except (KeyError, ValueError, TypeError, csv.Error) as error:
             raise DatasetError(
                 f"{path} is not a manifest of this version ({error}): convert the data set again"
             ) from error

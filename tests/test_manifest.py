@@ -62,7 +62,11 @@ def test_what_a_row_tells() -> None:
 def test_a_missing_or_broken_manifest_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="convert_vendor"):
         read_manifest(tmp_path / MANIFEST)
-    for text in ("case,subset\na,b\n", ",".join(COLUMNS) + "\n" + ",".join("x" for _ in COLUMNS) + "\n"):
+    for text in (
+        "case,subset\na,b\n",
+        ",".join(COLUMNS) + '\n"' + "x" * 200_000,
+        ",".join(COLUMNS) + "\n" + ",".join("x" for _ in COLUMNS) + "\n",
+    ):
         (tmp_path / MANIFEST).write_text(text)
         with pytest.raises(DatasetError, match="again"):
             read_manifest(tmp_path)

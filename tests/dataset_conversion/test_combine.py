@@ -141,6 +141,17 @@ def test_a_woman_in_two_parts_ends_in_one_subset(raw: Path) -> None:
     assert all(path.is_file() for path in (folder / "labelsTs").iterdir())
 
 
+def test_sets_with_and_without_raw_images_test_the_same_women(raw: Path) -> None:
+    mine = next(row for row in read_manifest(raw / MINI_MIAS.folder) if row.subset == "train")
+    second = read_manifest(raw / "Dataset503_Fuji")
+    other = next(row for row in second if row.subset == "test")
+    shared = [replace(row, woman=mine.woman, intent="raw") if row.woman == other.woman else row for row in second]
+    write_manifest(raw / "Dataset503_Fuji" / MANIFEST, shared)
+    for number, raw_images in ((500, False), (510, True)):
+        rows = read_manifest(combine(raw, number, [506, 503], raw_images=raw_images))
+        assert {row.subset for row in rows if row.woman == mine.woman} == {"test"}
+
+
 def test_raw_images_must_have_been_converted_alike(raw: Path) -> None:
     description = raw / "Dataset503_Fuji" / "dataset.json"
     content = json.loads(description.read_text())

@@ -22,10 +22,11 @@ import pytest
 import SimpleITK
 from maseg_nnunet.dataset_conversion import conversion
 from maseg_nnunet.dataset_conversion.conversion import Request, convert_dataset
-from maseg_nnunet.dataset_conversion.convert import Settings, black_margin
+from maseg_nnunet.dataset_conversion.convert import ConvertTask, Settings, black_margin
 from maseg_nnunet.dataset_conversion.datasets import REGISTRY
 
-from maseg_nnunet.errors import DatasetError, UsageError
+from maseg_nnunet.errors import DatasetError, Reason, RefusedError, UsageError
+from maseg_nnunet.mammogram import Mammogram
 from maseg_nnunet.manifest import read_manifest
 from tests.commands import Run, stumbling
 
@@ -286,6 +287,22 @@ def test_bad_files_are_rejected_each_with_its_reason_and_the_rest_goes_on(spoile
     assert "spoiled" not in (tmp_path / "out" / "rejected.csv").read_text()
 
 
+def test_what_was_rejected_is_tried_again(films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from maseg_nnunet.dataset_conversion import convert
+
+    whole = convert.read
+
+    def closed(task: ConvertTask) -> Mammogram:
+        if task.selected.case == "mdb003":
+            raise RefusedError(Reason.UNREADABLE, "Permission denied")
+        return whole(task)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(convert, "read", closed)
+        assert convert_dataset(request(films, tmp_path / "out"))["rejected"] == {"unreadable": 1}
+    assert convert_dataset(request(films, tmp_path / "out"))["rejected"] == {}
+
+
 def test_masks_with_other_values_are_mapped(films: Path, tmp_path: Path) -> None:
     shutil.copytree(films, tmp_path / "in")
     for path in (tmp_path / "in" / "masks").iterdir():
@@ -384,6 +401,9 @@ def test_split_file(films: Path, tmp_path: Path) -> None:
     file.write_text("image,subset\n" + "\n".join(lines).replace("mdb001,test", "mdb001,train") + "\n")
     with pytest.raises(DatasetError, match="1 have several"):
         convert_dataset(request(films, tmp_path / "torn", split_file=file))
+    file.write_text("image,subset\n" + "\n".join(lines) + "\na/mdb001.pgm,train\n")
+    with pytest.raises(DatasetError, match="entry 25: an entry before it gives the same name another subset"):
+        convert_dataset(request(films, tmp_path / "torn", split_file=file))
     file.write_bytes(b"image,subset\nM\xe4rz,train\n")
     for options in ({"split_file": file}, {"masks": file}):
         with pytest.raises(DatasetError, match="no CSV in UTF-8"):
@@ -411,6 +431,8 @@ def test_command(films: Path, tmp_path: Path, convert_vendor: Run, monkeypatch: 
         (("--name", "mini_mias", "--input", "films", "--masks", "none", "--output", "o"), 1, "neither a folder"),
         (("--name", "fuji", "--input", "films", "--masks", "masks", "--output", "o"), 1, "not DICOM"),
         (("--name", "mini_mias", "--input", "films", "--output", "o", "--labels", "breast=x"), 2, "breast=VALUE"),
+        (("--name", "mini_mias", "--input", "films", "--output", "o", "--labels", "breast=²"), 2, "breast=VALUE"),
+        (("--name", "mini_mias", "--input", "films", "--output", "o", "--labels", "breast=1,pectoral=1"), 2, "twice"),
         (("--name", "mini_mias", "--input", "films", "--output", "o", "--key-file", "k", "--dataset-id", 0), 2, "999"),
     ],
 )

@@ -154,6 +154,18 @@ def test_duplicates_are_kept_once(exams: Path, tmp_path: Path, key: Path) -> Non
     assert report["rejected"] == {"duplicate SOPInstanceUID": 1}
 
 
+def test_of_two_copies_the_whole_one_is_kept(exams: Path, tmp_path: Path, key: Path) -> None:
+    base = tmp_path / "twice"
+    shutil.copytree(exams / "fuji", base)
+    first = next((base / "images").rglob("*.dcm"))
+    (base / "images" / "zz").mkdir()
+    shutil.copy(first, base / "images" / "zz" / first.name)
+    first.write_bytes(first.read_bytes()[:-500])
+    report = convert_dataset(request(base, "fuji", tmp_path / "out", key))
+    assert report["found"]["images"] == 8
+    assert report["rejected"] == {"duplicate SOPInstanceUID": 1}
+
+
 def test_images_without_an_instance_uid_are_no_duplicates_but_of_copies(exams: Path, tmp_path: Path, key: Path) -> None:
     edited(exams / "fuji", tmp_path / "in", SOPInstanceUID="")
     first = next((tmp_path / "in" / "images").rglob("*.dcm"))
@@ -272,6 +284,31 @@ def edited(source: Path, target: Path, **attributes: object) -> None:
         for name, value in attributes.items():
             setattr(dataset, name, value)
         dataset.save_as(path)
+
+
+def test_one_exam_is_of_one_woman_though_some_files_lack_the_issuer(exams: Path, tmp_path: Path, key: Path) -> None:
+    for name, issuer in (("with", "A hospital"), ("without", "")):
+        edited(exams / "ge" / "images", tmp_path / name, IssuerOfPatientID=issuer)
+    for number, path in enumerate(sorted((tmp_path / "with").rglob("*.dcm"))):
+        if number % 2:
+            shutil.copy(tmp_path / "without" / path.relative_to(tmp_path / "with"), path)
+    (tmp_path / "in").mkdir()
+    (tmp_path / "with").rename(tmp_path / "in" / "images")
+    shutil.copytree(exams / "ge" / "masks", tmp_path / "in" / "masks")
+    report = convert_dataset(request(tmp_path / "in", "ge", tmp_path / "out", key))
+    rows = read_manifest(tmp_path / "out")
+    assert report["found"]["women"] == 2 and len(rows) == 16
+    assert len({(row.exam, row.woman, row.subset) for row in rows}) == 2
+
+
+def test_an_exam_of_too_many_images_joins_no_women(
+    exams: Path, tmp_path: Path, key: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edited(exams / "fuji", tmp_path / "in", StudyInstanceUID="1.2.3")
+    convert = request(tmp_path / "in", "fuji", tmp_path / "out", key)
+    assert convert_dataset(convert)["found"]["women"] == 1
+    monkeypatch.setattr("maseg_nnunet.dataset_conversion.selection.MOST_IMAGES", 7)
+    assert convert_dataset(replace(convert, folder=tmp_path / "apart"))["found"]["women"] == 2
 
 
 @pytest.mark.parametrize("dummy", ["", "0000000000", "ANONYMOUS"])

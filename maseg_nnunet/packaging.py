@@ -31,8 +31,8 @@ def package(trained: Path, output: Path) -> Path:
     _, folder = open_folder(trained)
     if isinstance(folder, Path) and output.resolve() == folder.resolve():
         raise OutputError(f"{output} is the trained model itself: name another folder")
-    if any((output / "fold_0").glob("training_log_*.txt")):
-        raise OutputError(f"{output} holds another training, whose checkpoint would be lost: name another folder")
+    if any(output.glob("fold_*/training_log_*.txt")):
+        raise OutputError(f"{output} holds another training, which would be lost: name another folder")
     parts = read_parts(trained)
     build_model(parts)
     checkpoint = checkpoint_of(

@@ -91,6 +91,11 @@ def test_the_model_itself_is_never_overwritten(trained: Path) -> None:
     with pytest.raises(OutputError, match="holds another training"):
         package(other, trained)
     assert (trained / CHECKPOINT_PATH).read_bytes() == before
+    (trained / "fold_0" / "training_log_2026_1_1.txt").rename(trained / "log")
+    (trained / "fold_3").mkdir()
+    (trained / "log").rename(trained / "fold_3" / "training_log_2026_1_1.txt")
+    with pytest.raises(OutputError, match="holds another training"):
+        package(other, trained)
 
 
 def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from maseg_nnunet.evaluation import statistics as tests
-from maseg_nnunet.evaluation.cases import masks_in, score_folder, write_cases
+from maseg_nnunet.evaluation.cases import masks_in, score_folder
 from maseg_nnunet.evaluation.output import write_tables
 from maseg_nnunet.evaluation.pictures import draw_pictures
 from maseg_nnunet.evaluation.report import OVERALL_A, write_report
@@ -47,14 +47,12 @@ def write_comparison(
     if twins:
         processed = score_folder(b, dataset, twins, include_excluded=include_excluded, workers=workers)
         comparisons += tests.compare_pairs(_join_twins(first, processed), "raw images, B on the processed twin")
-    write_cases(report / "cases_a.csv", first)
-    write_cases(report / "cases_b.csv", second)
     name_a, name_b = _names(a, b)
     table = table8({name_a: first, name_b: second})
     if not of_paper:
         table = replace(table, key="comparison", title="Overall Dice of two models, or of another program")
     tables, tested = [table], tests.tests_table(comparisons, of_paper=of_paper)
-    write_tables(report, tables, comparisons, of_paper=of_paper)
+    write_tables(report, {"cases_a": first, "cases_b": second}, tables, comparisons, of_paper=of_paper)
     both = second.assign(**{OVERALL_A: second["case"].map(first.set_index("case")["dice_overall"])})
     drawn = draw_pictures(rows, dataset, b, workers=workers) if pictures else {}
     about = f"{dataset.name}, {len(both)} cases. A: {name_a}. B, in charts and pictures: {name_b}."

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from maseg_nnunet.evaluation import statistics as tests
-from maseg_nnunet.evaluation.cases import score_folder, write_cases
+from maseg_nnunet.evaluation.cases import score_folder
 from maseg_nnunet.evaluation.output import write_tables
 from maseg_nnunet.evaluation.report import write_report
 from maseg_nnunet.evaluation.tables import LeftOut, Table, dataset_name, table7, table9
@@ -31,7 +31,7 @@ def write_left_out(
     """
     import pandas as pd
 
-    models, comparisons, unknown = [], [], []
+    models, comparisons, unknown, cases = [], [], [], {}
     for key, of_model in folders.items():
         included, excluded = _score(dataset, rows, key, of_model, workers)
         compared = _compare(included, excluded, key)
@@ -41,11 +41,11 @@ def write_left_out(
         models.append(LeftOut(key, len(training), included, excluded, p))
         comparisons += compared
         unknown.append(excluded)
-        write_cases(report / f"cases_without_{key}.csv", pd.concat([included, excluded], ignore_index=True))
+        cases[f"cases_without_{key}"] = pd.concat([included, excluded], ignore_index=True)
     unseen = pd.concat(unknown, ignore_index=True)
     tables = [table9(models), replace(table7(unseen), key="unseen", title="Dice of each data set when left out")]
     tested = tests.tests_table(comparisons)
-    write_tables(report, tables, comparisons)
+    write_tables(report, cases, tables, comparisons)
     about = f"{dataset.name}: every data set segmented by the model that was trained without it, {len(unseen)} cases."
     write_report(report / "report.html", unseen, tables, tested, {}, title="Vendors left out", subtitle=about)
     return [tables[0], tests.short_table(comparisons)]

@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-OPTIONAL: Final = frozenset({"intents", "statistics"})
-"""Tables that not every evaluation has."""
+TABLES: Final = ("table[5-9]", "section31", "distances", "intents", "unseen", "comparison", "statistics")
+CASES: Final = ("cases", "cases_[ab]", "cases_without_*")
+"""Names of the CSV that evaluations of all kinds write, as patterns: none has them all."""
 
 
 def tables_of(cases: pd.DataFrame) -> list[Table]:
@@ -52,16 +53,26 @@ def comparisons_of(cases: pd.DataFrame) -> list[tests.Comparison]:
 
 
 def write_tables(
-    folder: Path, tables: Sequence[Table], comparisons: Sequence[tests.Comparison], *, of_paper: bool = True
+    folder: Path,
+    cases: Mapping[str, pd.DataFrame],
+    tables: Sequence[Table],
+    comparisons: Sequence[tests.Comparison],
+    *,
+    of_paper: bool = True,
 ) -> None:
-    """Write KEY.csv of each table, tables.md with all of them (the paper's numbers beside ours), and statistics.csv.
+    """Write the scored `cases` and every table as NAME.csv, statistics.csv, and tables.md (the paper's numbers beside).
 
-    What an earlier evaluation left of tables that this one has not is removed. `of_paper`: see `tests_table`.
+    What an earlier evaluation left here and this one has not is removed. `of_paper`: see `tests_table`.
     """
     import pandas as pd
 
-    for key in OPTIONAL - {table.key for table in tables} - ({"statistics"} if comparisons else set()):
-        (folder / f"{key}.csv").unlink(missing_ok=True)
+    names = {*cases, *(table.key for table in tables), *(["statistics"] if comparisons else [])}
+    for pattern in (*TABLES, *CASES):
+        for path in folder.glob(f"{pattern}.csv"):
+            if path.stem not in names:
+                path.unlink()
+    for name, scored in cases.items():
+        write_cases(folder / f"{name}.csv", scored)
     for table in tables:
         write_text(folder / f"{table.key}.csv", table.frame.to_csv(index=False, lineterminator="\n"))
     shown = [beside_published(table) or table for table in tables]
@@ -78,8 +89,7 @@ def write_evaluation(folder: Path, cases: pd.DataFrame, pictures: Mapping[str, P
     `pictures`: of the cases that get one in the page; `about`: what was scored, for the page's head.
     """
     tables, comparisons = tables_of(cases), comparisons_of(cases)
-    write_cases(folder / "cases.csv", cases)
-    write_tables(folder, tables, comparisons)
+    write_tables(folder, {"cases": cases}, tables, comparisons)
     tested = tests.tests_table(comparisons) if comparisons else None
     write_report(folder / "report.html", cases, tables, tested, pictures, title="Evaluation", subtitle=about)
     return [summary_table(without_raw(cases))]

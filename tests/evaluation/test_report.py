@@ -9,6 +9,7 @@ import pytest
 
 from maseg_nnunet.evaluation.cases import score_folder, select_rows
 from maseg_nnunet.evaluation.charts import dice_boxes
+from maseg_nnunet.evaluation.comparison import write_comparison
 from maseg_nnunet.evaluation.output import write_evaluation
 from maseg_nnunet.evaluation.pictures import draw_pictures, edges_of
 from maseg_nnunet.evaluation.tables import with_groups
@@ -119,6 +120,19 @@ def test_what_an_earlier_evaluation_left_does_not_stay(folders, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} >= {"statistics.csv", "intents.csv"}
     write_evaluation(tmp_path, cases[(cases["view"] == "MLO") & (cases["dataset"] == "fuji")], {}, "none")
     assert not {path.name for path in tmp_path.iterdir()} & {"statistics.csv", "intents.csv"}
+
+
+def test_what_an_evaluation_of_another_kind_left_does_not_stay(folders, tmp_path):
+    dataset, predictions = folders
+    rows = select_rows(dataset)
+    (tmp_path / "mine.csv").write_text("left alone")
+    write_evaluation(tmp_path, score_folder(predictions, dataset, rows), {}, "none")
+    write_comparison(tmp_path, dataset, rows, (predictions, predictions), pictures=False)
+    tables = {path.name for path in tmp_path.glob("*.csv")}
+    assert tables == {"mine.csv", "cases_a.csv", "cases_b.csv", "comparison.csv", "statistics.csv"}
+    write_evaluation(tmp_path, score_folder(predictions, dataset, rows), {}, "none")
+    tables = {path.name for path in tmp_path.glob("*.csv")}
+    assert "cases.csv" in tables and not tables & {"cases_a.csv", "cases_b.csv", "comparison.csv"}
 
 
 def test_names_in_charts_are_escaped(folders):

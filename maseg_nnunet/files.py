@@ -106,6 +106,14 @@ def stamp(path: Path) -> str:
     return hashlib.blake2b(f"{status.st_size} {status.st_mtime_ns}".encode(), digest_size=8).hexdigest()
 
 
+def is_empty(path: Path) -> bool:
+    """Whether `path` is a file of no bytes."""
+    try:
+        return path.is_file() and path.stat().st_size == 0
+    except (OSError, ValueError):
+        return False
+
+
 def gzipped(data: bytes, level: int = 2) -> bytes:
     """gzip (RFC 1952) without a time stamp or a name, so that equal data gives equal bytes.
 

@@ -1,18 +1,19 @@
 """What became of each file of a prediction: a journal while it runs, statistics.csv and the report at its end.
 
 The journal (outcomes.jsonl in the output folder) gets one line a file as the files come, and stays: --resume reads it.
-The table and the report are streamed out of it, so memory does not grow with the number of files, but for sixteen
-bytes each. Names in all three are the input's own relative paths; nothing of a header is in them but flags.
+The table and the report are streamed out of it, so memory does not grow with the number of files, but for some
+numbers each. Names in all three are the input's own relative paths; nothing of a header is in them but flags.
 """
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from enum import Enum
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Final
@@ -20,7 +21,7 @@ from typing import IO, Any, Final
 import numpy as np
 
 from maseg_nnunet.errors import OutputError, UsageError
-from maseg_nnunet.files import atomic
+from maseg_nnunet.files import atomic, locked
 
 JOURNAL: Final = "outcomes.jsonl"
 STATISTICS: Final = "statistics.csv"
@@ -61,7 +62,7 @@ class Journal:
     """Outcomes in a file, appended as they come. Use as a context manager.
 
     `settings` stands in the first line: results of different settings do not mix, so resuming with others raises
-    UsageError. Raises OutputError where the folder or the file can't be written.
+    UsageError. Raises OutputError where the folder or the file can't be written, or another run has it.
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any], *, resume: bool) -> None:
@@ -69,16 +70,16 @@ class Journal:
         self._settings = json.loads(json.dumps(settings))
         self._resume = resume and self._is_begun()
         self._stream: IO[str] | None = None
-        self._done = self._measured = np.empty(0, dtype=np.int64)
+        self._lock = ExitStack()
+        self._done = np.empty(0, dtype=np.int64)
 
     def __enter__(self) -> Journal:
         if self._resume:
             self._check_settings()
-            kinds = [("name", np.int64), ("done", np.bool_), ("measured", np.bool_)]
-            found = np.fromiter(map(_found, self.entries()), dtype=kinds)
-            self._done, self._measured = (np.sort(found["name"][found[kind]]) for kind in ("done", "measured"))
+            self._done = np.unique(np.fromiter(chain.from_iterable(map(_done, self.entries())), dtype=np.int64))
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock.enter_context(locked(self.path.parent / ".lock"))
             self._stream = self.path.open("a" if self._resume else "w", encoding="utf-8", errors="surrogateescape")
         except OSError as error:
             raise OutputError(
@@ -97,14 +98,12 @@ class Journal:
         """Append `outcome`; it is with the operating system before this returns."""
         self._write(json.dumps(asdict(outcome), ensure_ascii=False) + "\n")
 
-    def is_done(self, file: str, stamp: str, *, measured: bool) -> bool:
-        """Whether the journal, when it was opened, had `file`, of this `stamp`, as done; `measured`: with its
-        statistics.
+    def is_done(self, file: str, stamp: str, outputs: Iterable[str], *, measured: bool) -> bool:
+        """Whether the journal, when it was opened, had `file`, of this `stamp`, as done with all of these `outputs`;
+        `measured`: with its statistics, too.
         """
-        names = self._measured if measured else self._done
-        key = _key(file, stamp)
-        found = np.searchsorted(names, key)
-        return bool(found < len(names) and names[found] == key)
+        wanted = [_key(file, stamp, part) for part in (_FILE, *outputs, *([_STATISTICS] if measured else []))]
+        return bool(np.isin(wanted, self._done).all())
 
     def entries(self) -> Iterator[dict[str, Any]]:
         """The outcomes as dictionaries, the last of each file alone, in the order of the journal."""
@@ -162,16 +161,22 @@ class Journal:
             with suppress(OSError):  # of what was said before
                 self._stream.close()
             self._stream = None
+        self._lock.close()
 
 
-def _key(file: str, stamp: str) -> int:
-    return hash((file, stamp))
+_FILE, _STATISTICS = "", "/"
+"""What is done of a file beside its outputs; no relative path is like these."""
 
 
-def _found(entry: Mapping[str, Any]) -> tuple[int, bool, bool]:
-    """The key, whether it is done, whether it is measured."""
-    key = _key(entry["file"], entry.get("stamp", ""))
-    return key, entry["status"] == Status.DONE.value, bool(entry["statistics"])
+def _key(file: str, stamp: str, part: str) -> int:
+    return hash((file, stamp, part))
+
+
+def _done(entry: Mapping[str, Any]) -> Iterator[int]:
+    """The keys of what is done of a file."""
+    if entry["status"] == Status.DONE.value:
+        for part in (_FILE, *entry.get("outputs", ()), *([_STATISTICS] if entry["statistics"] else [])):
+            yield _key(entry["file"], entry.get("stamp", ""), part)
 
 
 def write_statistics(journal: Journal, columns: tuple[str, ...]) -> Path:

@@ -112,7 +112,8 @@ def predict(
             if not resume or source.problem or not all(map(_is_written, settings.results(source))):
                 return False
             # The results alone may be of other settings, or of another woman's file of that name.
-            return journal.is_done(source.name, stamp(source.path), measured=settings.statistics)
+            outputs = [path.relative_to(settings.output).as_posix() for path in settings.results(source)]
+            return journal.is_done(source.name, stamp(source.path), outputs, measured=settings.statistics)
 
         try:
             if scheduler:

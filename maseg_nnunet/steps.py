@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -84,6 +85,7 @@ def segment_file(source: Source, settings: Settings, segmenter: Segmenter, logit
             flags.append(Flag.CONSTANT)
         cells = image_statistics(mask, mammogram.spacing, flags, mammogram.view).cells() if settings.statistics else ()
         written, problems = _write(settings, source, stamp, mammogram, mask, segmenter)
+        _remove(settings, source, kept=written)
         clock.lap("write")
         return Outcome(
             source.name,
@@ -96,8 +98,12 @@ def segment_file(source: Source, settings: Settings, segmenter: Segmenter, logit
             seconds=clock.seconds,
         )
     except RefusedError as error:
-        is_stray = error.reason is Reason.NOT_DICOM and not source.listed and not source.is_named_image
+        is_no_image = error.reason is Reason.NOT_DICOM or files.is_empty(source.path)
+        is_stray = is_no_image and not source.listed and not source.is_named_image
         status = Status.IGNORED if is_stray else Status.REFUSED
+        # What can't be read now may be the same file still.
+        if status is Status.REFUSED and error.reason is not Reason.UNREADABLE:
+            _remove(settings, source)
         return Outcome(source.name, status, str(error), stamp, seconds=clock.seconds)
     except Exception as error:  # one file must not end the run
         logger.debug("%s: %s", source.name, place_of(error))
@@ -142,6 +148,14 @@ def _write(
         except (MasegError, OSError) as error:
             problems.append(_reason("preview", error))
     return written, problems
+
+
+def _remove(settings: Settings, source: Source, kept: Collection[Path] = ()) -> None:
+    """Remove results that bear the source's name but for `kept`: they are of an earlier file of that name."""
+    for path in settings.results(source):
+        if path not in kept:
+            with suppress(OSError):
+                path.unlink()
 
 
 def _algorithm(segmenter: Segmenter) -> Algorithm:

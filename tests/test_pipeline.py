@@ -6,6 +6,8 @@ import csv
 import errno
 import json
 import signal
+import subprocess
+import sys
 import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -64,7 +66,8 @@ def outcomes(settings: Settings) -> dict[str, tuple[str, str]]:
 
 
 def results(settings: Settings) -> set[str]:
-    return {path.relative_to(settings.output).as_posix() for path in settings.output.rglob("*") if path.is_file()}
+    found = {path.relative_to(settings.output).as_posix() for path in settings.output.rglob("*") if path.is_file()}
+    return found - {".lock"}
 
 
 def table(settings: Settings) -> list[dict[str, str]]:
@@ -401,6 +404,54 @@ def test_an_input_without_files_costs_no_earlier_journal(settings: Settings, exa
         with pytest.raises(UsageError, match="no file"):
             predict([tmp_path / "empty"], settings, resume=resume)
     assert len(table(settings)) == len(journal(settings)) == 6
+
+
+def test_resume_takes_no_result_that_the_journalled_run_did_not_write(settings: Settings, exams: Path) -> None:
+    one = exams / "woman1" / "image3.dcm"
+    with_previews = replace(settings, preview=True)
+    predict([exams], with_previews)
+    first = (settings.output / "woman1" / "image3_preview.png").read_bytes()
+    write_dicom(one, gradient()[::-1])
+    predict([exams], settings)
+    # The mask is of the new image, its preview still of the one before.
+    assert predict([exams], with_previews, resume=True).counts == {Status.DONE: 6}
+    assert (settings.output / "woman1" / "image3_preview.png").read_bytes() != first
+    assert predict([exams], settings, resume=True).counts == {Status.EARLIER: 6}
+
+
+def test_a_refused_file_keeps_no_result_of_the_one_before_it(settings: Settings, exams: Path) -> None:
+    predict([exams], settings)
+    one = exams / "woman1" / "image3.dcm"
+    whole = one.read_bytes()
+    one.write_bytes(whole[:-500])
+    predict([exams], settings)
+    assert outcomes(settings)["woman1/image3.dcm"][0] == "refused"
+    assert "woman1/image3.nii.gz" not in results(settings) and "woman1/image1.nii.gz" in results(settings)
+
+
+def test_an_empty_file_of_a_folder_is_no_image(settings: Settings, exams: Path) -> None:
+    (exams / "empty.txt").write_bytes(b"")
+    (exams / "empty.dcm").write_bytes(b"")
+    assert predict([exams], settings).counts == {Status.DONE: 6, Status.IGNORED: 1, Status.REFUSED: 1}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no file locks")
+def test_two_runs_do_not_share_an_output_folder(settings: Settings, exams: Path) -> None:
+    settings.output.mkdir(parents=True)
+    code = f"""if True:
+        import sys
+        from pathlib import Path
+        from maseg_nnunet.files import locked
+        with locked(Path({str(settings.output)!r}) / ".lock"):
+            print("held", flush=True)
+            sys.stdin.read()"""
+    with subprocess.Popen([sys.executable, "-c", code], stdin=-1, stdout=-1, text=True) as other:
+        assert other.stdout is not None and other.stdout.readline() == "held\n"
+        with pytest.raises(OutputError, match="another process is at work"):
+            predict([exams], settings)
+        assert results(settings) == set()
+        other.communicate("")
+    assert predict([exams], settings).counts == {Status.DONE: 6}
 
 
 def test_resume_never_takes_another_models_masks_for_done(settings: Settings, exams: Path) -> None:

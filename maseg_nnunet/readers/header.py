@@ -105,7 +105,7 @@ def parse_header(dataset: Dataset, path: Path) -> Header:
 
 
 def _read_class(dataset: Dataset) -> tuple[uid.UID, Intent]:
-    """The SOP class and the intent; raises RefusedError (WRONG_MODALITY) for what is no projection of a breast.
+    """The SOP class and the intent; raises RefusedError (WRONG_MODALITY) for what is none of those that are read.
 
     Research copies without SOPClassUID exist; Modality then decides, as it does for the general classes.
     """
@@ -113,7 +113,7 @@ def _read_class(dataset: Dataset) -> tuple[uid.UID, Intent]:
     intents = {**_MAMMOGRAPHY, **_GENERAL, uid.UID(""): Intent.PROCESSED}
     if sop_class not in intents:
         name = sop_class.name if sop_class.name != str(sop_class) else "an object of a kind that DICOM does not list"
-        raise RefusedError(Reason.WRONG_MODALITY, f"{name}, not a projection image of the breast")
+        raise RefusedError(Reason.WRONG_MODALITY, f"{name}, not a digital mammogram, CR, DX or secondary capture")
     if sop_class not in _MAMMOGRAPHY and code(dataset, "Modality") != "MG" and not _is_breast(dataset):
         raise RefusedError(Reason.WRONG_MODALITY, "neither Modality MG nor body part BREAST")
     return sop_class, _INTENTS.get(code(dataset, "PresentationIntentType"), intents[sop_class])

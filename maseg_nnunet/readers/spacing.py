@@ -1,7 +1,8 @@
 """The spacing of a projection image's pixels, (row, column) in mm, and where the header says it.
 
 ImagerPixelSpacing is that of the detector (PS3.3 C.8.7.3); PixelSpacing may be calibrated to anything (10.7.1.3), so
-it comes second. Contact views stay at the detector, as in the paper; magnification views are brought to the breast.
+it comes second. Contact views stay at the detector, as in the paper; magnification views are brought to the breast, by
+their factor, or by the distances that it is the ratio of (C.8.11.5).
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ def read_spacing(dataset: Dataset, modifiers: tuple[Flag, ...]) -> tuple[Spacing
     factor = number(dataset, "EstimatedRadiographicMagnificationFactor")
     is_magnified = Flag.MAGNIFICATION in modifiers or (factor is not None and factor > CONTACT)
     flags = [Flag.MAGNIFICATION] if is_magnified and Flag.MAGNIFICATION not in modifiers else []
+    if is_magnified and factor is None:
+        factor = _factor_of_distances(dataset)
     if factor is not None and factor < 1:
         flags.append(Flag.MAGNIFICATION_BELOW_ONE)
     for keyword in _KEYWORDS:
@@ -45,13 +48,19 @@ def read_spacing(dataset: Dataset, modifiers: tuple[Flag, ...]) -> tuple[Spacing
         if len(found) != 2 or min(found) <= 0:
             continue
         row, column = found
-        if keyword == "ImagerPixelSpacing" and factor is not None and factor > 1:
-            if is_magnified:
+        if keyword == "ImagerPixelSpacing":
+            if is_magnified and factor is not None and factor > 1:
                 row, column = row / factor, column / factor
-            else:
+            elif is_magnified or (factor is not None and factor > 1):
                 flags.append(Flag.CONTACT_MAGNIFICATION)
         return checked((row, column)), keyword, tuple(flags)
     return None, "", tuple(flags)
+
+
+def _factor_of_distances(dataset: Dataset) -> float | None:
+    """Source to detector over source to breast; None where the header lacks one, or they make no magnification."""
+    detector, breast = (number(dataset, f"DistanceSourceTo{end}") for end in ("Detector", "Patient"))
+    return detector / breast if detector is not None and breast is not None and 0 < breast < detector else None
 
 
 def given_spacing(spacing_mm: float | Spacing | None) -> Spacing | None:

@@ -18,6 +18,8 @@ from maseg_nnunet.readers.attributes import code, first_level, items, levels, te
 _VIEW_CODES: Final = {
     "R-10242": View.CC,
     "399162004": View.CC,
+    "R-10244": View.FB,
+    "399196006": View.FB,
     "R-10226": View.MLO,
     "399368009": View.MLO,
     "R-10224": View.ML,

@@ -52,10 +52,15 @@ def test_which_attribute_counts(
         ("1.8", None, 0.05, (Flag.MAGNIFICATION,)),
         ("1.8", MAGNIFIED, 0.05, (Flag.MAGNIFICATION,)),
         ("1.125", MAGNIFIED, 0.08, (Flag.MAGNIFICATION,)),
-        (None, MAGNIFIED, 0.09, (Flag.MAGNIFICATION,)),
+        (None, MAGNIFIED, 0.09, (Flag.MAGNIFICATION, Flag.CONTACT_MAGNIFICATION)),
         ("0.10256", None, 0.09, (Flag.MAGNIFICATION_BELOW_ONE,)),
         ("0", None, 0.09, (Flag.MAGNIFICATION_BELOW_ONE,)),
-        ("0.5", MAGNIFIED, 0.09, (Flag.MAGNIFICATION, Flag.MAGNIFICATION_BELOW_ONE)),
+        (
+            "0.5",
+            MAGNIFIED,
+            0.09,
+            (Flag.MAGNIFICATION, Flag.MAGNIFICATION_BELOW_ONE, Flag.CONTACT_MAGNIFICATION),
+        ),
     ],
 )
 def test_magnification(tmp_path: Path, factor: str | None, view: Any, spacing: float, flags: tuple[Flag, ...]) -> None:
@@ -69,6 +74,27 @@ def test_magnification(tmp_path: Path, factor: str | None, view: Any, spacing: f
     read = read_mammogram(path)
     assert read.spacing == pytest.approx((spacing, spacing))
     assert read.flags == flags
+
+
+@pytest.mark.parametrize(
+    ("detector", "breast", "spacing", "flags"),
+    [
+        ("660", "330", 0.045, (Flag.MAGNIFICATION,)),
+        ("660", "660", 0.09, (Flag.MAGNIFICATION, Flag.CONTACT_MAGNIFICATION)),
+        ("660", "0", 0.09, (Flag.MAGNIFICATION, Flag.CONTACT_MAGNIFICATION)),
+        ("660", None, 0.09, (Flag.MAGNIFICATION, Flag.CONTACT_MAGNIFICATION)),
+    ],
+)
+def test_distances_stand_in_for_the_factor(
+    tmp_path: Path, detector: str, breast: str | None, spacing: float, flags: tuple[Flag, ...]
+) -> None:
+    distances = {"DistanceSourceToDetector": detector, "DistanceSourceToPatient": breast}
+    pixels = {"ImagerPixelSpacing": ["0.09", "0.09"], "EstimatedRadiographicMagnificationFactor": None}
+    read = read_mammogram(write(tmp_path / "image", **pixels, **distances, ViewCodeSequence=MAGNIFIED))
+    assert read.spacing == pytest.approx((spacing, spacing))
+    assert read.flags == flags
+    contact = read_mammogram(write(tmp_path / "contact", **pixels, **distances))
+    assert (contact.spacing, contact.flags) == ((0.09, 0.09), ())
 
 
 def test_a_spacing_that_is_not_the_detectors_is_not_divided(tmp_path: Path) -> None:

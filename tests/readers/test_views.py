@@ -18,6 +18,7 @@ VIEWS = {
     View.LMO: ("R-10230", "399099002"),
     View.XCCL: ("R-1024A", "399192008"),
     View.XCCM: ("R-1024B", "399101009"),
+    View.FB: ("R-10244", "399196006"),
 }
 # PS3.16 CID 4015.
 MODIFIERS = {
@@ -35,7 +36,7 @@ def test_the_view_code_in_three_schemes(tmp_path: Path, view: View) -> None:
         assert read_header(path).view is view
 
 
-@pytest.mark.parametrize("view", [*VIEWS, View.FB])
+@pytest.mark.parametrize("view", VIEWS)
 def test_view_position_stands_in(tmp_path: Path, view: View) -> None:
     for sequence in (None, [code("R-FFFFF", "SRT")], [item(CodeMeaning="MLO")]):
         path = write(tmp_path / "image", ViewCodeSequence=sequence, ViewPosition=f"{view.value} ")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from maseg_nnunet.inputs import Source
 from maseg_nnunet.mammogram import Flag, Mammogram
 from maseg_nnunet.outcomes import Outcome, Status
 from maseg_nnunet.readers import read_mammogram
-from maseg_nnunet.writers.results import PREVIEW_ENDING, Format, result_paths, write_mammogram_preview, write_mask
+from maseg_nnunet.writers.results import Format, result_paths, write_mammogram_preview, write_mask
 from maseg_nnunet.writers.statistics import image_statistics
 
 if TYPE_CHECKING:
@@ -85,7 +85,6 @@ def segment_file(source: Source, settings: Settings, segmenter: Segmenter, logit
             flags.append(Flag.CONSTANT)
         cells = image_statistics(mask, mammogram.spacing, flags, mammogram.view).cells() if settings.statistics else ()
         written, problems = _write(settings, source, stamp, mammogram, mask, segmenter)
-        _remove(settings, source, kept=written)
         clock.lap("write")
         return Outcome(
             source.name,
@@ -103,7 +102,7 @@ def segment_file(source: Source, settings: Settings, segmenter: Segmenter, logit
         status = Status.IGNORED if is_stray else Status.REFUSED
         # What can't be read now may be the same file still.
         if status is Status.REFUSED and error.reason is not Reason.UNREADABLE:
-            _remove(settings, source)
+            _remove(settings.results(source))
         return Outcome(source.name, status, str(error), stamp, seconds=clock.seconds)
     except Exception as error:  # one file must not end the run
         logger.debug("%s: %s", source.name, place_of(error))
@@ -122,7 +121,8 @@ def _write(
     stem = settings.output / source.stem
     algorithm = _algorithm(segmenter) if Format.DICOM_SEG in settings.formats else None
     written, problems = [], []
-    for form in settings.formats:
+    paths = settings.results(source)
+    for form, path in zip(settings.formats, paths, strict=False):
         try:
             # It takes the patient from the file once more: by now that may be another woman's.
             if form is Format.DICOM_SEG and files.stamp(source.path) != stamp:
@@ -138,24 +138,25 @@ def _write(
                     algorithm=algorithm,
                 )
             )
-        except (MasegError, OSError) as error:
-            problems.append(_reason(form.value, error))
+        except MasegError as error:
+            problems.append(f"{form.value} not written: {error}")
+            _remove([path])
+        except OSError as error:
+            problems.append(f"{form.value} not written: {error.strerror}")
     if settings.preview:
-        path = stem.with_name(stem.name + PREVIEW_ENDING)
         try:
-            write_mammogram_preview(path, mammogram, mask)
-            written.append(path)
+            write_mammogram_preview(paths[-1], mammogram, mask)
+            written.append(paths[-1])
         except (MasegError, OSError) as error:
-            problems.append(_reason("preview", error))
+            problems.append(f"preview not written: {error.strerror if isinstance(error, OSError) else error}")
     return written, problems
 
 
-def _remove(settings: Settings, source: Source, kept: Collection[Path] = ()) -> None:
-    """Remove results that bear the source's name but for `kept`: they are of an earlier file of that name."""
-    for path in settings.results(source):
-        if path not in kept:
-            with suppress(OSError):
-                path.unlink()
+def _remove(results: Iterable[Path]) -> None:
+    """Remove results that this file can't have: they are of an earlier one of its name."""
+    for path in results:
+        with suppress(OSError):
+            path.unlink()
 
 
 def _algorithm(segmenter: Segmenter) -> Algorithm:
@@ -163,10 +164,6 @@ def _algorithm(segmenter: Segmenter) -> Algorithm:
     from maseg_nnunet.writers.dicom_seg import algorithm_of
 
     return algorithm_of(segmenter.model.plans_name, segmenter.model.digest)
-
-
-def _reason(what: str, error: MasegError | OSError) -> str:
-    return f"{what} not written: {error.strerror if isinstance(error, OSError) else error}"
 
 
 class _Clock:

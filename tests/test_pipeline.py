@@ -429,6 +429,17 @@ def test_a_refused_file_keeps_no_result_of_the_one_before_it(settings: Settings,
     assert "woman1/image3.nii.gz" not in results(settings) and "woman1/image1.nii.gz" in results(settings)
 
 
+def test_a_result_that_a_file_can_not_have_is_not_left_of_the_one_before_it(settings: Settings, exams: Path) -> None:
+    both = replace(settings, formats=(Format.NIFTI, Format.DICOM_SEG))
+    predict([exams], both)
+    one = exams / "woman1" / "image3.dcm"
+    dataset = dcmread(one)
+    dataset.StudyInstanceUID = ""  # nothing can refer to it
+    dataset.save_as(one, enforce_file_format=True)
+    assert predict([exams], both).counts == {Status.DONE: 5, Status.FAILED: 1}
+    assert "woman1/image3.nii.gz" in results(both) and "woman1/image3_seg.dcm" not in results(both)
+
+
 def test_an_empty_file_of_a_folder_is_no_image(settings: Settings, exams: Path) -> None:
     (exams / "empty.txt").write_bytes(b"")
     (exams / "empty.dcm").write_bytes(b"")

@@ -106,12 +106,12 @@ def stamp(path: Path) -> str:
     return hashlib.blake2b(f"{status.st_size} {status.st_mtime_ns}".encode(), digest_size=8).hexdigest()
 
 
-def is_empty(path: Path) -> bool:
-    """Whether `path` is a file of no bytes."""
+def size_of(path: Path) -> int | None:
+    """Bytes of the file `path`; None where it is none, or can't be asked: its name may be too long, for instance."""
     try:
-        return path.is_file() and path.stat().st_size == 0
+        return path.stat().st_size if path.is_file() else None
     except (OSError, ValueError):
-        return False
+        return None
 
 
 def gzipped(data: bytes, level: int = 2) -> bytes:

@@ -28,7 +28,7 @@ from maseg_nnunet.batching import Batcher
 from maseg_nnunet.command import usable_cores
 from maseg_nnunet.crew import Crew
 from maseg_nnunet.errors import ModelError, UsageError
-from maseg_nnunet.files import stamp
+from maseg_nnunet.files import size_of, stamp
 from maseg_nnunet.inference import Image, Prepared, Segmenter
 from maseg_nnunet.inputs import Source, find_sources
 from maseg_nnunet.outcomes import Journal, Outcome, Status, write_report, write_statistics
@@ -109,7 +109,7 @@ def predict(
             progress(outcome)
 
         def is_finished(source: Source) -> bool:
-            if not resume or source.problem or not all(map(_is_written, settings.results(source))):
+            if not resume or source.problem or not all(map(size_of, settings.results(source))):
                 return False
             # The results alone may be of other settings, or of another woman's file of that name.
             outputs = [path.relative_to(settings.output).as_posix() for path in settings.results(source)]
@@ -227,13 +227,6 @@ def _segmenter(model: Path, digest: str, device: str, tta: bool, keep_largest: b
     if segmenter.model.digest != digest:
         raise ModelError(f"the model {model.name} of a worker is another than that of this machine")
     return segmenter
-
-
-def _is_written(path: Path) -> bool:
-    try:
-        return path.is_file() and path.stat().st_size > 0
-    except OSError:  # a name that is too long, for instance: writing says so
-        return False
 
 
 def _earlier(source: Source) -> Outcome:

@@ -97,7 +97,7 @@ def segment_file(source: Source, settings: Settings, segmenter: Segmenter, logit
             seconds=clock.seconds,
         )
     except RefusedError as error:
-        is_no_image = error.reason is Reason.NOT_DICOM or files.is_empty(source.path)
+        is_no_image = error.reason is Reason.NOT_DICOM or files.size_of(source.path) == 0
         is_stray = is_no_image and not source.listed and not source.is_named_image
         status = Status.IGNORED if is_stray else Status.REFUSED
         # What can't be read now may be the same file still.

@@ -5,7 +5,6 @@ Reading a mask is `maseg_nnunet.readers.masks`.
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from typing import Final
 from maseg_nnunet.dataset_conversion.datasets.base import files_below
 from maseg_nnunet.dataset_conversion.names import Pseudonyms
 from maseg_nnunet.dataset_conversion.scan import Scanned, uid_name
+from maseg_nnunet.dataset_conversion.tables import read_table
 
 from maseg_nnunet.errors import DatasetError, Reason, RefusedError
 
@@ -99,13 +99,8 @@ def _pairs_of_folder(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _pairs_of_csv(file: Path) -> Iterator[tuple[str, Path]]:
-    try:
-        with file.open(newline="", encoding="utf-8-sig") as handle:
-            rows = list(csv.DictReader(handle))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{file} is no CSV in UTF-8: save it as one") from error
-    for line, row in enumerate(rows, start=2):
-        image, mask = (row.get("image") or "").strip(), (row.get("mask") or "").strip()
+    for line, row in enumerate(read_table(file), start=2):
+        image, mask = row.get("image", "").strip(), row.get("mask", "").strip()
         if not image or not mask:
             raise DatasetError(f"{file}, line {line}: the columns image and mask must both be filled")
         path = file.parent / mask

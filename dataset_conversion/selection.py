@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,6 +12,7 @@ from maseg_nnunet.dataset_conversion import splits
 from maseg_nnunet.dataset_conversion.datasets.base import Dataset
 from maseg_nnunet.dataset_conversion.masks import MaskIndex, stem
 from maseg_nnunet.dataset_conversion.scan import Rejected, Scanned
+from maseg_nnunet.dataset_conversion.tables import read_table
 
 from maseg_nnunet.errors import DatasetError, Reason, RefusedError
 from maseg_nnunet.mammogram import Flag, Intent
@@ -253,12 +253,9 @@ def _subsets(items: Sequence[Selected], split_file: Path | None) -> dict[str, st
 def _subsets_of_file(items: Sequence[Selected], file: Path) -> dict[str, str]:
     """CSV with the columns image (woman, case, or file name) and subset (train, val, test); every woman in one."""
     try:
-        with file.open(newline="", encoding="utf-8-sig") as handle:
-            lines = [(row.get("image") or "", row.get("subset") or "") for row in csv.DictReader(handle)]
+        lines = [(row.get("image", ""), row.get("subset", "")) for row in read_table(file)]
     except OSError as error:
         raise DatasetError(f"the split file {file} can't be read: {error.strerror}") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"the split file {file} is no CSV in UTF-8: save it as one") from error
     wanted: dict[str, str] = {}
     for number, (image, subset) in enumerate(lines, start=1):
         if wanted.setdefault(stem(Path(image.strip())), subset.strip()) != subset.strip():

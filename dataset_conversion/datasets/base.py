@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from maseg_nnunet.errors import DatasetError
+from maseg_nnunet.dataset_conversion.tables import read_table
+
 from maseg_nnunet.mammogram import Intent, Side, View
 
 logger = logging.getLogger(__name__)
@@ -110,16 +110,11 @@ def _walk(folder: Path, above: frozenset[tuple[int, int]]) -> Iterator[Path]:
 def table_beside(folder: Path, name: str) -> dict[str, dict[str, str]]:
     """Rows by the column image_id of the CSV `name` in `folder` or beside it; empty where there is none.
 
-    A cell that a row lacks is empty. Raises DatasetError for a file that is no CSV.
+    Raises as `read_table`.
     """
     for file in (folder / name, folder.resolve().parent / name):
         if file.is_file():
-            try:
-                with file.open(newline="", encoding="utf-8-sig") as handle:
-                    rows = list(csv.DictReader(handle, restkey="", restval=""))
-            except (UnicodeDecodeError, csv.Error) as error:
-                raise DatasetError(f"{file} is no CSV in UTF-8: save it as one") from error
-            return {row["image_id"]: row for row in rows if row.get("image_id")}
+            return {row["image_id"]: row for row in read_table(file) if row.get("image_id")}
     return {}
 
 

@@ -25,12 +25,12 @@ from pathlib import Path
 
 import numpy as np
 import pydicom
-from maseg_nnunet.dataset_conversion.convert import ConvertTask, Settings, convert_case
-from maseg_nnunet.dataset_conversion.scan import Scanned
-from maseg_nnunet.dataset_conversion.selection import Selected
 from pydicom.pixels import get_decoder
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
+from maseg_nnunet.dataset_conversion.convert import ConvertTask, Settings, convert_case
+from maseg_nnunet.dataset_conversion.scan import Scanned
+from maseg_nnunet.dataset_conversion.selection import Selected
 from maseg_nnunet.mammogram import Intent, Side, View
 from maseg_nnunet.parallel import run_tasks
 from maseg_nnunet.paths import REPORT

@@ -80,8 +80,9 @@ def main() -> None:
 
 
 def compare(arguments: argparse.Namespace, console: Console) -> dict[str, Timed]:
-    from maseg_nnunet.trainers.maseg_trainer import MasegTrainer
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+    from maseg_nnunet.trainers.maseg_trainer import MasegTrainer
 
     device = torch.device(arguments.device)
     choices = {"nnUNetTrainer": (nnUNetTrainer, False, False), "MasegTrainer": (MasegTrainer, False, True)}

@@ -26,7 +26,6 @@ from maseg_nnunet.dataset_conversion.nnunet_raw import (
     write_voi_luts,
 )
 from maseg_nnunet.dataset_conversion.splits import fold, shares
-
 from maseg_nnunet.dataset_json import dataset_json
 from maseg_nnunet.errors import DatasetError, UsageError
 from maseg_nnunet.files import write_json

@@ -20,7 +20,6 @@ from maseg_nnunet.dataset_conversion.masks import index_masks
 from maseg_nnunet.dataset_conversion.names import KeyFile, Pseudonyms
 from maseg_nnunet.dataset_conversion.scan import Rejected, Scanned
 from maseg_nnunet.dataset_conversion.selection import Selected, Selection, select
-
 from maseg_nnunet.errors import DatasetError, Reason, UsageError
 from maseg_nnunet.files import stamp, write_json
 from maseg_nnunet.mammogram import Intent

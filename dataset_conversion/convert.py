@@ -14,9 +14,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
+
+from maseg_nnunet.arrays import Mask, Region
 from maseg_nnunet.dataset_conversion.scan import UNEXPECTED, Rejected
 from maseg_nnunet.dataset_conversion.selection import Selected
-
 from maseg_nnunet.errors import Reason, RefusedError, place_of
 from maseg_nnunet.labels import Label
 from maseg_nnunet.mammogram import Flag, Mammogram, View
@@ -107,7 +108,7 @@ def read(task: ConvertTask) -> Mammogram:
     return mammogram
 
 
-def _mask(task: ConvertTask, mammogram: Mammogram) -> npt.NDArray[np.uint8]:
+def _mask(task: ConvertTask, mammogram: Mammogram) -> Mask:
     from maseg_nnunet.readers.masks import read_mask
 
     path = task.selected.mask
@@ -122,7 +123,7 @@ def _mask(task: ConvertTask, mammogram: Mammogram) -> npt.NDArray[np.uint8]:
     return mask
 
 
-def black_margin(units: npt.NDArray[np.floating]) -> npt.NDArray[np.bool_]:
+def black_margin(units: npt.NDArray[np.floating]) -> Region:
     """The pixels of an image's lowest value that reach its edge through others of that value: (rows, columns).
 
     That is the scanner's bed beyond a film, and the air that a maker's processing has blanked. A mask made by a
@@ -134,7 +135,7 @@ def black_margin(units: npt.NDArray[np.floating]) -> npt.NDArray[np.bool_]:
     return np.asarray(parts[1:-1, 1:-1] == parts[0, 0])
 
 
-def _mask_of_annotation(task: ConvertTask, path: Path, mammogram: Mammogram) -> npt.NDArray[np.uint8]:
+def _mask_of_annotation(task: ConvertTask, path: Path, mammogram: Mammogram) -> Mask:
     """INbreast annotates the muscle alone: the breast is initialized as the paper does (section 2.1.1), by Otsu."""
     from maseg_nnunet.otsu import initial_mask
     from maseg_nnunet.readers.muscle_border import muscle_of, read_border
@@ -148,7 +149,7 @@ def _mask_of_annotation(task: ConvertTask, path: Path, mammogram: Mammogram) -> 
     return mask
 
 
-def write(task: ConvertTask, mammogram: Mammogram, mask: npt.NDArray[np.uint8] | None) -> None:
+def write(task: ConvertTask, mammogram: Mammogram, mask: Mask | None) -> None:
     """Resample stored values, map them to VOI units (in this order: a look-up table is not linear) and write."""
     from maseg_nnunet.writers.nifti import write_nifti
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from maseg_nnunet.dataset_conversion.datasets import REGISTRY
 
 from maseg_nnunet.command import interrupted_by_sigterm, run, usable_cores
+from maseg_nnunet.dataset_conversion.datasets import REGISTRY
 
 if TYPE_CHECKING:
     from maseg_nnunet.dataset_conversion.conversion import Request
@@ -102,7 +102,6 @@ def convert_vendor(
 
     from maseg_nnunet.dataset_conversion.conversion import Request
     from maseg_nnunet.dataset_conversion.convert import Settings
-
     from maseg_nnunet.errors import UsageError
     from maseg_nnunet.mammogram import Intent
     from maseg_nnunet.paths import RAW, nnunet_folder
@@ -163,10 +162,11 @@ def _label_map(text: str | None) -> dict[int, int] | None:
 
 
 def _convert_with_progress(request: Request) -> dict[str, Any]:
-    from maseg_nnunet.dataset_conversion.conversion import convert_dataset
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
     from rich.text import Text
+
+    from maseg_nnunet.dataset_conversion.conversion import convert_dataset
 
     class Rate(ProgressColumn):
         def render(self, task: Any) -> Text:

@@ -15,7 +15,6 @@ from typing import IO, Any, Final
 
 from maseg_nnunet.dataset_conversion.convert import Converted
 from maseg_nnunet.dataset_conversion.scan import Rejected
-
 from maseg_nnunet.errors import Reason
 from maseg_nnunet.files import write_text
 from maseg_nnunet.manifest import ManifestRow

@@ -15,7 +15,6 @@ from maseg_nnunet.dataset_conversion.datasets.base import files_below
 from maseg_nnunet.dataset_conversion.names import Pseudonyms
 from maseg_nnunet.dataset_conversion.scan import Scanned, uid_name
 from maseg_nnunet.dataset_conversion.tables import read_table
-
 from maseg_nnunet.errors import DatasetError, Reason, RefusedError
 
 _SUFFIXES: Final = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd", ".png", ".dcm", ".xml")

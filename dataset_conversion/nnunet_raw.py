@@ -17,7 +17,6 @@ from typing import Any
 from maseg_nnunet.dataset_conversion.datasets.base import Dataset
 from maseg_nnunet.dataset_conversion.scan import Rejected
 from maseg_nnunet.dataset_conversion.splits import fold
-
 from maseg_nnunet.dataset_json import dataset_json
 from maseg_nnunet.files import UNFINISHED, atomic, write_json, write_text
 from maseg_nnunet.manifest import MANIFEST, ManifestRow, write_manifest

@@ -13,7 +13,6 @@ from maseg_nnunet.dataset_conversion.datasets.base import Dataset
 from maseg_nnunet.dataset_conversion.masks import MaskIndex, stem
 from maseg_nnunet.dataset_conversion.scan import Rejected, Scanned
 from maseg_nnunet.dataset_conversion.tables import read_table
-
 from maseg_nnunet.errors import DatasetError, Reason, RefusedError
 from maseg_nnunet.mammogram import Flag, Intent
 

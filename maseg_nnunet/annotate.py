@@ -18,8 +18,8 @@ from typing import Any, Final
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 import numpy as np
-import numpy.typing as npt
 
+from maseg_nnunet.arrays import Mask
 from maseg_nnunet.errors import DatasetError, MasegError, Reason, RefusedError, as_text, reason_of
 from maseg_nnunet.evaluation.metrics import CaseScore, score_case
 from maseg_nnunet.files import stamp, write_text
@@ -30,7 +30,6 @@ from maseg_nnunet.readers import read_mammogram
 from maseg_nnunet.readers.masks import read_mask
 from maseg_nnunet.writers.nifti import write_nifti
 
-Mask = npt.NDArray[np.uint8]
 Annotator = Callable[[Mammogram], Mask]
 
 LABEL_FILE: Final = "labels.txt"

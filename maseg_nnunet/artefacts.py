@@ -14,8 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-Image = npt.NDArray[np.float32]
-Keep = npt.NDArray[np.bool_]
+from maseg_nnunet.arrays import FloatArray, Image, Region
 
 SCANNER_BED: Final = 0.004
 """Gray of what a film scanner sees beside the film: nearly, but not exactly, black."""
@@ -30,7 +29,7 @@ def paste_text(
     *,
     height: float,
     gray: float = 1.0,
-    keep: Keep | None = None,
+    keep: Region | None = None,
 ) -> Image:
     """Letters `height` pixels high as a lead marker leaves them; `corner` is the upper left (row, column)."""
     return _blend(image, _letters(image.shape, text, corner, height), gray, keep)
@@ -43,7 +42,7 @@ def paste_label(
     *,
     height: float,
     angle: float = 0.0,
-    keep: Keep | None = None,
+    keep: Region | None = None,
 ) -> Image:
     """A bright sticker with dark letters `height` pixels high, turned by `angle` degrees about its upper left."""
     (width, _), _ = cv2.getTextSize(text, _FONT, *_font(height))
@@ -60,7 +59,7 @@ def paste_label(
 
 
 def paste_tape(
-    image: Image, *, at_left: bool, width: float, rng: np.random.Generator, keep: Keep | None = None
+    image: Image, *, at_left: bool, width: float, rng: np.random.Generator, keep: Region | None = None
 ) -> Image:
     """A bright strip down the left or right edge, up to `width` pixels wide, slightly askew: tape or a rim."""
     rows, columns = image.shape
@@ -88,7 +87,7 @@ def paste_film_edge(image: Image, before: int, after: int, *, rng: np.random.Gen
 
 
 def end_film(
-    image: Image, corners: npt.NDArray[np.float64], *, rim: float = 0.0, width: int = 1, keep: Keep | None = None
+    image: Image, corners: FloatArray, *, rim: float = 0.0, width: int = 1, keep: Region | None = None
 ) -> Image:
     """A film with these `corners`, float (4, 2) of (row, column), one after the other: beyond it, the scanner's bed.
 
@@ -104,7 +103,7 @@ def end_film(
     return image
 
 
-def fog_background(image: Image, keep: Keep, *, strength: float, rng: np.random.Generator) -> Image:
+def fog_background(image: Image, keep: Region, *, strength: float, rng: np.random.Generator) -> Image:
     """A gray veil of about `strength` outside `keep`, uneven as on films that were stored or scanned badly."""
     knots = rng.uniform(0.4, 1.3, (4, 4)).astype(np.float32)
     veil = cv2.resize(knots, (image.shape[1], image.shape[0]), interpolation=cv2.INTER_CUBIC) * np.float32(strength)
@@ -125,7 +124,7 @@ def _letters(shape: tuple[int, ...], text: str, corner: tuple[int, int], height:
     return np.asarray(layer / np.float32(255), dtype=np.float32)
 
 
-def _blend(image: Image, cover: npt.NDArray[Any], gray: float, keep: Keep | None) -> Image:
+def _blend(image: Image, cover: npt.NDArray[Any], gray: float, keep: Region | None) -> Image:
     if keep is not None:
         cover = np.where(keep, 0, cover)
     return np.asarray(image + (gray - image) * cover, dtype=np.float32)

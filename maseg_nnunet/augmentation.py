@@ -19,10 +19,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-Shape = tuple[int, int]
-Image = npt.NDArray[np.float32]
-Labels = npt.NDArray[np.uint8]
-Matrix = npt.NDArray[np.float64]
+from maseg_nnunet.arrays import FloatArray, Image, Mask, Shape
 
 PAPER_SPACING: Final = 0.4
 """mm; the lengths in the paper's Table 3 are in pixels of this size."""
@@ -71,7 +68,7 @@ class Placement:
     added before `matrix` is applied, or None.
     """
 
-    matrix: Matrix
+    matrix: FloatArray
     frame: Shape
     corner: tuple[int, int]
     patch: Shape
@@ -102,7 +99,7 @@ def place(
     return Placement(matrix, frame, corner, patch, draw_displacement(patch, recipe.alpha, recipe.sigma, rng))
 
 
-def draw_affine(frame: Shape, recipe: Recipe, rng: np.random.Generator) -> Matrix:
+def draw_affine(frame: Shape, recipe: Recipe, rng: np.random.Generator) -> FloatArray:
     """A random (3, 3) matrix from the frame to the image: flip, rotation, affine part of the elastic deformation.
 
     Flip and rotation are about the image's centre. The affine part (Simard's deformation by its usual recipe) moves
@@ -198,7 +195,7 @@ def source_box(placement: Placement) -> tuple[slice, slice]:
 
 def sample(
     image: Image, labels: npt.NDArray[Any], placement: Placement, box: tuple[slice, slice]
-) -> tuple[Image, Labels]:
+) -> tuple[Image, Mask]:
     """The patch's image, linearly, and labels, nearest: float32 and uint8 of shape `placement.patch`.
 
     `image` and `labels` are the part `box` of the whole image (see `source_box`); negative labels, nnU-Net's mark for
@@ -227,7 +224,7 @@ def sample(
     return patch_image, patch_labels
 
 
-def _maps(matrix: Matrix, field: Image) -> tuple[Image, Image]:
+def _maps(matrix: FloatArray, field: Image) -> tuple[Image, Image]:
     """x and y in the source of every pixel of a grid that is displaced by `field` (2, rows, columns)."""
     _, rows, columns = field.shape
     x = field[0] + np.arange(columns, dtype=np.float32)

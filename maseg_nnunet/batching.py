@@ -13,7 +13,8 @@ from typing import Final
 
 import torch
 
-from maseg_nnunet.inference import Image, Prepared, Segmenter
+from maseg_nnunet.arrays import Image
+from maseg_nnunet.inference import Prepared, Segmenter
 
 LARGEST: Final = 16
 """Images a batch; more gain nothing at the size of a mammogram."""

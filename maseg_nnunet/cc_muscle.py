@@ -6,18 +6,13 @@ and into its labels.
 
 from __future__ import annotations
 
-from typing import Any
-
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from maseg_nnunet.arrays import Image, Labels, Region
 from maseg_nnunet.chest_wall import chest_wall_is_left
 from maseg_nnunet.labels import Label
 from maseg_nnunet.texture import FIELD_MM, curve
-
-Image = npt.NDArray[np.float32]
-Labels = npt.NDArray[Any]
 
 
 def with_cc_muscle(units: Image, labels: Labels, rng: np.random.Generator) -> tuple[Image, Labels]:
@@ -50,7 +45,7 @@ def with_cc_muscle(units: Image, labels: Labels, rng: np.random.Generator) -> tu
 
 
 def _blended(
-    units: Image, breast: npt.NDArray[np.bool_], depth: Image, height: float, width: float, rng: np.random.Generator
+    units: Image, breast: Region, depth: Image, height: float, width: float, rng: np.random.Generator
 ) -> Image:
     """Smoother and brighter in the muscle, the more so the deeper; the fat before it a little darker or brighter."""
     cover = np.clip(depth / rng.uniform(0.8, 2.5) + 0.5, 0, 1) * breast
@@ -61,7 +56,7 @@ def _blended(
     return np.asarray(units - fat * (1 - cover) + cover * (muscle - units), dtype=np.float32)
 
 
-def _labelled(labels: Labels, muscle: npt.NDArray[np.bool_]) -> Labels:
+def _labelled(labels: Labels, muscle: Region) -> Labels:
     drawn: Labels = labels.copy()
     drawn[muscle] = Label.PECTORAL_MUSCLE
     return drawn

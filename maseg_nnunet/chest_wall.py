@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-Region = npt.NDArray[np.bool_]
+from maseg_nnunet.arrays import FloatArray, Region
 
 SLOPES: Final = np.tan(np.radians([0, 4, -4, 8, -8, 12, -12, 16, -16]))
 """How far a chest wall may slant, in columns a row: patches are rotated and sheared, and women don't stand straight."""
@@ -42,7 +42,7 @@ def extent(region: Region) -> tuple[slice, slice]:
     return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
-def _straightest(breast: Region) -> tuple[int, npt.NDArray[np.float64], npt.NDArray[np.intp]]:
+def _straightest(breast: Region) -> tuple[int, FloatArray, npt.NDArray[np.intp]]:
     """The line that the most rows of `breast` begin at, seen from the left, to a twentieth of the breast's width.
 
     How many rows, the line's column in every row, and which rows they are.

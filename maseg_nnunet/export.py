@@ -15,9 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-import numpy.typing as npt
-
+from maseg_nnunet.arrays import Mask
 from maseg_nnunet.errors import DatasetError, MasegError, OutputError, RefusedError, UsageError, reason_of
 from maseg_nnunet.files import atomic, stamp
 from maseg_nnunet.mammogram import Side, View
@@ -145,7 +143,7 @@ def _export(case: _Case, settings: Settings, algorithm: Algorithm | None) -> Exp
         return Exported(case.row.case, reason_of(error))
 
 
-def _export_mask(case: _Case, mask: npt.NDArray[np.uint8], settings: Settings, algorithm: Algorithm | None) -> Exported:
+def _export_mask(case: _Case, mask: Mask, settings: Settings, algorithm: Algorithm | None) -> Exported:
     row = case.row
     if settings.keep_largest:
         from maseg_nnunet.postprocess import keep_largest
@@ -156,14 +154,14 @@ def _export_mask(case: _Case, mask: npt.NDArray[np.uint8], settings: Settings, a
     return Exported(row.case, "; ".join(problems), statistics)
 
 
-def _on_source_grid(case: _Case) -> npt.NDArray[np.uint8]:
+def _on_source_grid(case: _Case) -> Mask:
     row = case.row
     source = (row.rows, row.columns)
     mask = read_mask(case.mask, target_shape(source, row.spacing, row.target))
     return mask if row.target == row.spacing else mask_to_source(mask, source, row.spacing, row.target)
 
 
-def _write(case: _Case, mask: npt.NDArray[np.uint8], settings: Settings, algorithm: Algorithm | None) -> Sequence[str]:
+def _write(case: _Case, mask: Mask, settings: Settings, algorithm: Algorithm | None) -> Sequence[str]:
     """Write every format and the preview; what went wrong, one text each."""
     row = case.row
     stem = settings.output / row.case

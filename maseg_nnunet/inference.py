@@ -28,6 +28,7 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from maseg_nnunet.arrays import Image, Mask, Spacing
 from maseg_nnunet.chest_wall import extent
 from maseg_nnunet.errors import UsageError
 from maseg_nnunet.labelling import labels_on_source
@@ -38,11 +39,9 @@ from maseg_nnunet.postprocess import keep_largest as keep_largest_components
 from maseg_nnunet.precision import autocast, on_device
 from maseg_nnunet.readers import read_mammogram
 from maseg_nnunet.readers.spacing import GIVEN, check_extent, given_spacing
-from maseg_nnunet.resample import Spacing, image_to_source, image_to_target
+from maseg_nnunet.resample import image_to_source, image_to_target
 from maseg_nnunet.voi import CaseLuts, full_range
 
-Mask = npt.NDArray[np.uint8]
-Image = npt.NDArray[np.float32]
 Margin = tuple[int, int]
 
 

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from maseg_nnunet.arrays import Spacing
 from maseg_nnunet.errors import Reason, RefusedError, as_text, reason_of
 from maseg_nnunet.mammogram import Mammogram
 from maseg_nnunet.readers import read_header, read_mammogram
@@ -45,7 +46,7 @@ class Inspection:
     sop_class: str = ""
     rows: int | None = None
     columns: int | None = None
-    spacing: tuple[float, float] | None = None
+    spacing: Spacing | None = None
     spacing_source: str = ""
     inverted: bool | None = None
     luts: tuple[InspectedLut, ...] = ()

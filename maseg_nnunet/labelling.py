@@ -1,4 +1,4 @@
-"""Labels at the pixel centres of a finer grid, from logits on a coarser one: interpolated linearly, then compared.
+"""Mask at the pixel centres of a finer grid, from logits on a coarser one: interpolated linearly, then compared.
 
 Within a cell of four neighbouring logits an interpolated one is a mixture of the four, so where one label is the
 largest at all four corners it is the largest throughout. Only the cells on an edge are interpolated, some thousands of
@@ -10,13 +10,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
-from maseg_nnunet.resample import Spacing
-
-Labels = npt.NDArray[np.uint8]
-Indices = npt.NDArray[np.intp]
-Logits = npt.NDArray[np.float32]
+from maseg_nnunet.arrays import Indices, Logits, Mask, Region, Spacing
 
 CELLS_AT_ONCE: Final = 4096
 """Bounds the memory that logits of a network without sense would take: then every cell is on an edge."""
@@ -24,7 +19,7 @@ CELLS_AT_ONCE: Final = 4096
 
 def labels_on_source(
     logits: Logits, shape: tuple[int, int], spacing: Spacing, pitch: Spacing, origin: Spacing = (0.0, 0.0)
-) -> Labels:
+) -> Mask:
     """The label of the largest logit at each pixel centre of the source, `shape` (rows, columns) uint8.
 
     `logits`: (labels, rows, columns) on the grid of `pitch` (row, column) in mm, the outer corner of whose first pixel
@@ -36,7 +31,7 @@ def labels_on_source(
         _Axis(n, coarse, s / p, o / p)
         for n, coarse, s, p, o in zip(shape, logits.shape[1:], spacing, pitch, origin, strict=True)
     )
-    labels: Labels = corners[:, columns.before][rows.before]
+    labels: Mask = corners[:, columns.before][rows.before]
     top, bottom = corners[rows.cells], corners[rows.beyond]
     here = top[:, columns.cells]
     is_edge = (
@@ -62,14 +57,14 @@ class _Axis:
         self.first: Indices = edges[:-1]
         self.size: Indices = np.diff(edges)
 
-    def pixels(self, cells: Indices) -> tuple[Indices, npt.NDArray[np.bool_]]:
+    def pixels(self, cells: Indices) -> tuple[Indices, Region]:
         """Fine pixels in each cell, (cells, most pixels of any cell), and which of them are really in it."""
         offset = np.arange(self.size.max())
         inside = offset < self.size[cells][:, None]
         return np.where(inside, self.first[cells][:, None] + offset, 0), inside
 
 
-def _interpolate(labels: Labels, logits: Logits, rows: _Axis, columns: _Axis, upper: Indices, left: Indices) -> None:
+def _interpolate(labels: Mask, logits: Logits, rows: _Axis, columns: _Axis, upper: Indices, left: Indices) -> None:
     """Fill `labels` in the cells whose first corners are (`upper`, `left`)."""
     y, in_y = rows.pixels(upper)
     x, in_x = columns.pixels(left)

@@ -22,13 +22,14 @@ from batchgenerators.dataloading.data_loader import DataLoader
 from batchgeneratorsv2.transforms.utils.deep_supervision_downsampling import DownsampleSegForDSTransform
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset
 
-from maseg_nnunet.augmentation import Placement, Recipe, Shape, change_gray, draw_corner, place, sample, source_box
+from maseg_nnunet.arrays import Image, Mask, Shape
+from maseg_nnunet.augmentation import Placement, Recipe, change_gray, draw_corner, place, sample, source_box
 from maseg_nnunet.labels import Label
 from maseg_nnunet.lut_augmentation import luts_of, random_gray
 from maseg_nnunet.voi import CaseLuts
 
 Scales = Sequence[Sequence[float]] | None
-Patch = tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]
+Patch = tuple[Image, Mask]
 
 
 class TrainingPatches(DataLoader):  # type: ignore[misc]  # nnU-Net and batchgenerators come without types
@@ -90,17 +91,15 @@ class TrainingPatches(DataLoader):  # type: ignore[misc]  # nnU-Net and batchgen
         units, classes = self.part(data, labels, box)
         return self.finish(*sample(self.gray(case, units), classes, placement, box))
 
-    def part(
-        self, data: Any, labels: Any, box: tuple[slice, slice]
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any]]:
+    def part(self, data: Any, labels: Any, box: tuple[slice, slice]) -> tuple[Image, npt.NDArray[Any]]:
         """VOI units and labels of the part `box` of a case, whose arrays (1, 1, rows, columns) may lie on disk."""
         return np.asarray(data[0, 0, box[0], box[1]], dtype=np.float32), np.asarray(labels[0, 0, box[0], box[1]])
 
-    def gray(self, case: str, units: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def gray(self, case: str, units: Image) -> Image:
         """VOI units of a part of `case` to gray in [0, 1]: a jittered look-up table of its header."""
         return random_gray(units, luts_of(case, self.voi_luts), self.recipe.lut_jitter, self.rng)
 
-    def finish(self, image: npt.NDArray[np.float32], labels: npt.NDArray[np.uint8]) -> Patch:
+    def finish(self, image: Image, labels: Mask) -> Patch:
         """What happens to the patch last: gamma and noise."""
         return change_gray(image, self.recipe, self.rng), labels
 

@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from maseg_nnunet.arrays import FloatArray, Image
 from maseg_nnunet.errors import DatasetError
 from maseg_nnunet.voi import NORMAL, CaseLuts, Function, LookUpTable, apply_lut
 
@@ -39,11 +40,11 @@ class JitteredLut:
     shift: float = 0.0
     stretch: float = 1.0
 
-    def unjittered(self, stored: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    def unjittered(self, stored: npt.ArrayLike) -> FloatArray:
         """The stored values at which `lut` is to be read, float64, so that it acts as if it were jittered."""
         return self.center + (np.asarray(stored, dtype=np.float64) - self.center - self.shift) / self.stretch
 
-    def jittered(self, stored: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    def jittered(self, stored: npt.ArrayLike) -> FloatArray:
         """The inverse of `unjittered`."""
         return self.center + self.shift + (np.asarray(stored, dtype=np.float64) - self.center) * self.stretch
 
@@ -79,7 +80,7 @@ def draw_lut(luts: CaseLuts, jitter: float, rng: np.random.Generator) -> Jittere
     return JitteredLut(lut, center, move * center, 1 + stretch)
 
 
-def to_gray(units: npt.NDArray[np.float32], luts: CaseLuts, chosen: JitteredLut) -> npt.NDArray[np.float32]:
+def to_gray(units: Image, luts: CaseLuts, chosen: JitteredLut) -> Image:
     """VOI units (rows, columns) of the case to gray in [0, 1] by `chosen`, float32.
 
     Exact where both the base and `chosen` are windows of the LINEAR kinds; otherwise interpolated between 16,384 nodes
@@ -90,7 +91,7 @@ def to_gray(units: npt.NDArray[np.float32], luts: CaseLuts, chosen: JitteredLut)
     nodes = np.linspace(ends[0], ends[1], 2 if is_linear else _NODES)
     values = luts.display(chosen.unjittered(luts.from_voi_units(nodes)), chosen.lut).astype(np.float32)
     span = max(float(ends[1] - ends[0]), 1e-12)
-    position: npt.NDArray[np.float32] = (units - np.float32(ends[0])) * np.float32((len(nodes) - 1) / span)
+    position: Image = (units - np.float32(ends[0])) * np.float32((len(nodes) - 1) / span)
     np.clip(position, 0, len(nodes) - 1, out=position)
     if is_linear:
         position *= values[1] - values[0]
@@ -99,9 +100,7 @@ def to_gray(units: npt.NDArray[np.float32], luts: CaseLuts, chosen: JitteredLut)
     return np.asarray(cv2.remap(values[None], position, np.zeros_like(position), cv2.INTER_LINEAR))
 
 
-def random_gray(
-    units: npt.NDArray[np.float32], luts: CaseLuts, jitter: float, rng: np.random.Generator
-) -> npt.NDArray[np.float32]:
+def random_gray(units: Image, luts: CaseLuts, jitter: float, rng: np.random.Generator) -> Image:
     """`to_gray` by a look-up table that is drawn: the first step of the paper's augmentation."""
     return to_gray(units, luts, draw_lut(luts, jitter, rng))
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from maseg_nnunet.arrays import Image, Spacing
 from maseg_nnunet.voi import CaseLuts
 
 
@@ -96,7 +97,7 @@ class Mammogram:
 
     path: Path
     pixels: npt.NDArray[Any]
-    spacing: tuple[float, float]
+    spacing: Spacing
     spacing_source: str
     luts: CaseLuts
     intent: Intent
@@ -138,6 +139,6 @@ class Mammogram:
         pixels = np.ascontiguousarray(np.rot90(self.pixels, turns))
         return replace(self, pixels=pixels, spacing=spacing, patient_orientation=())
 
-    def displayed(self) -> npt.NDArray[np.float32]:
+    def displayed(self) -> Image:
         """The image as a viewer shows it by its base look-up table: (rows, columns), float32 in [0, 1]."""
         return self.luts.display(self.pixels).astype(np.float32)

@@ -28,6 +28,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from maseg_nnunet.arrays import Spacing
 from maseg_nnunet.errors import ModelError
 from maseg_nnunet.labels import LABELS
 
@@ -67,8 +68,8 @@ class Model:
     trainer: str
     plans_name: str
     configuration: str
-    spacing: tuple[float, float]
-    target_spacing: tuple[float, float] | None
+    spacing: Spacing
+    target_spacing: Spacing | None
     order: int
     divisor: tuple[int, int]
     patch: tuple[int, int]

@@ -12,13 +12,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from maseg_nnunet.arrays import Gray, Mask, Region
 from maseg_nnunet.chest_wall import chest_wall_is_left, extent
 from maseg_nnunet.labels import Label
 from maseg_nnunet.mammogram import Intent, Mammogram
 from maseg_nnunet.resample import image_to_target, mask_to_source
-
-Gray = npt.NDArray[np.uint8]
-Region = npt.NDArray[np.bool_]
 
 SPACING: Final = (0.4, 0.4)
 """The paper's; thresholds and cleaning work on this grid, mm."""
@@ -27,7 +25,7 @@ _OPENING: Final = 5
 """Pixels: cuts thin bridges from the breast to labels, and from the muscle to glandular tissue."""
 
 
-def initial_mask(mammogram: Mammogram) -> npt.NDArray[np.uint8]:
+def initial_mask(mammogram: Mammogram) -> Mask:
     """Background, breast and, in MLO-like views, pectoral muscle on the source's grid: uint8 (rows, columns)."""
     upright = mammogram.upright()
     gray = _gray(upright)
@@ -80,7 +78,7 @@ def _disc() -> npt.NDArray[Any]:
     return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_OPENING, _OPENING))
 
 
-def _largest(binary: npt.NDArray[np.uint8]) -> Region:
+def _largest(binary: Mask) -> Region:
     count, labelled, statistics, _ = cv2.connectedComponentsWithStats(binary)
     if count < 2:
         return np.zeros(binary.shape, bool)

@@ -12,14 +12,11 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from maseg_nnunet import artefacts
+from maseg_nnunet.arrays import Image, Mask, Spacing
 from maseg_nnunet.mammogram import Intent, Side, View
 from maseg_nnunet.phantom_breast import Breast, make_breast
-
-Image = npt.NDArray[np.float32]
-Mask = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +29,7 @@ class Phantom:
 
     image: Image
     mask: Mask
-    spacing: tuple[float, float]
+    spacing: Spacing
     view: View
     side: Side
     intent: Intent
@@ -45,7 +42,7 @@ def make_phantom(
     *,
     rows: int = 600,
     columns: int = 480,
-    spacing: tuple[float, float] = (0.4, 0.4),
+    spacing: Spacing = (0.4, 0.4),
     intent: Intent = Intent.PROCESSED,
     muscle: bool | None = None,
 ) -> Phantom:
@@ -113,7 +110,7 @@ def _film_scan(
     side: Side,
     rows: int,
     columns: int,
-    spacing: tuple[float, float],
+    spacing: Spacing,
     muscle: bool | None,
 ) -> Phantom:
     rng = np.random.default_rng([seed, 23, view is View.MLO, side is Side.LEFT])
@@ -137,7 +134,7 @@ def _film_scan(
     return Phantom(image, mask, spacing, view, side, Intent.FILM)
 
 
-def _free_corner(mask: Mask, spacing: tuple[float, float], side: Side, margin: float) -> tuple[int, int]:
+def _free_corner(mask: Mask, spacing: Spacing, side: Side, margin: float) -> tuple[int, int]:
     """(row, column) of the upper corner away from the chest wall, `margin` mm from both edges, where a label goes."""
     row = round(margin / spacing[0])
     column = round(margin / spacing[1])

@@ -14,14 +14,11 @@ from typing import Any, Final
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from maseg_nnunet.arrays import Image, Mask, Spacing
 from maseg_nnunet.labels import Label
 from maseg_nnunet.mammogram import Side, View
 from maseg_nnunet.texture import FIELD_MM, curve, fractal, ridges, soft_step
-
-Image = npt.NDArray[np.float32]
-Mask = npt.NDArray[np.uint8]
 
 FAT_ATTENUATION: Final = 0.030
 DENSE_ATTENUATION: Final = 0.058
@@ -43,7 +40,7 @@ class Breast:
     dense: Image
     depth: Image
     mask: Mask
-    spacing: tuple[float, float]
+    spacing: Spacing
     view: View
     side: Side
     seed: int
@@ -73,7 +70,7 @@ def make_breast(
     *,
     rows: int = 600,
     columns: int = 480,
-    spacing: tuple[float, float] = (0.4, 0.4),
+    spacing: Spacing = (0.4, 0.4),
     muscle: bool | None = None,
 ) -> Breast:
     """The breast of woman `seed`, drawn on `rows` x `columns` pixels of `spacing` (row, column) mm.
@@ -172,7 +169,7 @@ def _bump(rng: np.random.Generator, y: Image, nipple_y: float) -> Image:
     return np.asarray(rng.uniform(0.5, 5.5) * np.exp(-flat), dtype=np.float32)
 
 
-def _depth(is_breast: Mask, spacing: tuple[float, float]) -> Image:
+def _depth(is_breast: Mask, spacing: Spacing) -> Image:
     """mm to the skin, 0 outside; the chest wall and the image's edges are no skin."""
     rows, columns = is_breast.shape
     # OpenCV's transform wants square pixels.
@@ -253,7 +250,7 @@ def _vessels(
     x: Image,
     depth: Image,
     nipple: tuple[float, float],
-    spacing: tuple[float, float],
+    spacing: Spacing,
 ) -> Image:
     """A few winding vessels and, now and then, a lump or coarse calcifications; added density."""
     drawn = np.zeros((len(y), len(x)), np.float32)

@@ -25,10 +25,11 @@ from pydicom.uid import (
     generate_uid,
 )
 
+from maseg_nnunet.arrays import Image
 from maseg_nnunet.errors import UsageError
 from maseg_nnunet.files import write_bytes
 from maseg_nnunet.mammogram import Intent, Side, View
-from maseg_nnunet.phantom import Image, processed_gray, raw_gray, with_marker
+from maseg_nnunet.phantom import processed_gray, raw_gray, with_marker
 from maseg_nnunet.phantom_breast import Breast, make_breast
 from maseg_nnunet.voi import Function, LookUpTable, apply_lut, from_voi_units
 

@@ -24,12 +24,13 @@ from typing import Any, Final
 
 import torch
 
+from maseg_nnunet.arrays import Image
 from maseg_nnunet.batching import Batcher
 from maseg_nnunet.command import usable_cores
 from maseg_nnunet.crew import Crew
 from maseg_nnunet.errors import ModelError, UsageError
 from maseg_nnunet.files import size_of, stamp
-from maseg_nnunet.inference import Image, Prepared, Segmenter
+from maseg_nnunet.inference import Prepared, Segmenter
 from maseg_nnunet.inputs import Source, find_sources
 from maseg_nnunet.outcomes import Journal, Outcome, Status, write_report, write_statistics
 from maseg_nnunet.parallel import WorkerLostError, run_tasks

@@ -10,13 +10,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
+from maseg_nnunet.arrays import Indices, Mask, Region
 from maseg_nnunet.labels import Label
-
-Mask = npt.NDArray[np.uint8]
-Indices = npt.NDArray[np.intp]
-Members = npt.NDArray[np.bool_]
 
 REACH: Final = 0.02
 """Share of the breast's width that may lie between the chest wall and a muscle that counts as touching it."""
@@ -108,7 +104,7 @@ def _cornered(runs: _Runs) -> Indices:
     )
 
 
-def _components(members: Members, pairs: Indices) -> Indices:
+def _components(members: Region, pairs: Indices) -> Indices:
     """A number for each run, the same in one component of members; those that are none have one of their own each."""
     one, other = pairs[:, members[pairs[0]] & members[pairs[1]]]
     root = np.arange(len(members))
@@ -124,10 +120,10 @@ def _components(members: Members, pairs: Indices) -> Indices:
         root = root[root]
 
 
-def _largest(component: Indices, length: Indices, members: Members) -> Members:
+def _largest(component: Indices, length: Indices, members: Region) -> Region:
     """The members of the component with the most pixels."""
     areas = np.bincount(component, weights=np.where(members, length, 0))
-    largest: Members = members & (component == int(np.argmax(areas)))
+    largest: Region = members & (component == int(np.argmax(areas)))
     return largest
 
 
@@ -173,7 +169,7 @@ class _Outline:
     right: Indices
 
     @property
-    def seen(self) -> Members:
+    def seen(self) -> Region:
         return np.asarray(self.right >= 0)
 
     @property
@@ -197,11 +193,11 @@ def _outline(runs: _Runs) -> _Outline:
     return _Outline(left, right)
 
 
-def _near_chest_wall(runs: _Runs) -> Members:
+def _near_chest_wall(runs: _Runs) -> Region:
     """Runs whose end on the chest wall's side is the breast's, or nearly so."""
     outline = _outline(runs)
     reach = REACH * outline.width
-    near: Members
+    near: Region
     if outline.wall_is_left:
         near = runs.first <= outline.left[runs.row] + reach
     else:

@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-Spacing = tuple[float, float]
+from maseg_nnunet.arrays import FloatArray, Image, Mask, Spacing
 
-# ceil() must not add a pixel because 1024·0.2/0.4 came out as 512.0000000001.
 _SLACK = 1e-6
 
 
@@ -26,7 +25,7 @@ def target_shape(shape: tuple[int, int], spacing: Spacing, target: Spacing) -> t
     return rows, columns
 
 
-def image_to_target(image: npt.NDArray[Any], spacing: Spacing, target: Spacing) -> npt.NDArray[np.float32]:
+def image_to_target(image: npt.NDArray[Any], spacing: Spacing, target: Spacing) -> Image:
     """Stored values (rows, columns) of any numeric type to the target grid, linearly; float32.
 
     Only the two source rows and columns that a target pixel lies between are touched, as the paper's linear
@@ -36,7 +35,7 @@ def image_to_target(image: npt.NDArray[Any], spacing: Spacing, target: Spacing) 
     return _linearly(image, target_shape(shape, spacing, target), (target[0] / spacing[0], target[1] / spacing[1]))
 
 
-def mask_to_target(mask: npt.NDArray[np.uint8], spacing: Spacing, target: Spacing) -> npt.NDArray[np.uint8]:
+def mask_to_target(mask: Mask, spacing: Spacing, target: Spacing) -> Mask:
     """Labels (rows, columns) to the target grid, nearest source pixel; uint8."""
     shape = (int(mask.shape[0]), int(mask.shape[1]))
     rows, columns = target_shape(shape, spacing, target)
@@ -46,12 +45,12 @@ def mask_to_target(mask: npt.NDArray[np.uint8], spacing: Spacing, target: Spacin
 
 
 def image_to_source(
-    image: npt.NDArray[np.float32],
+    image: Image,
     shape: tuple[int, int],
     spacing: Spacing,
     target: Spacing,
     origin: Spacing = (0.0, 0.0),
-) -> npt.NDArray[np.float32]:
+) -> Image:
     """One channel (rows, columns) on the target grid, such as a logit, linearly to the source grid `shape`; float32.
 
     `origin`: (row, column) in mm of the outer corner of `image` from the source's, where it is a part cut out of it.
@@ -60,16 +59,14 @@ def image_to_source(
     return _linearly(image, shape, (spacing[0] / target[0], spacing[1] / target[1]), start)
 
 
-def mask_to_source(
-    mask: npt.NDArray[np.uint8], shape: tuple[int, int], spacing: Spacing, target: Spacing
-) -> npt.NDArray[np.uint8]:
+def mask_to_source(mask: Mask, shape: tuple[int, int], spacing: Spacing, target: Spacing) -> Mask:
     """Labels on the target grid to the source grid `shape`, nearest target pixel; uint8."""
     rows = _nearest(shape[0], mask.shape[0], spacing[0] / target[0])
     columns = _nearest(shape[1], mask.shape[1], spacing[1] / target[1])
     return np.ascontiguousarray(mask[rows][:, columns])
 
 
-def _positions(count: int, ratio: float) -> npt.NDArray[np.float64]:
+def _positions(count: int, ratio: float) -> FloatArray:
     """Index in the other grid of each of `count` pixel centres; `ratio` is own spacing over the other's."""
     return np.asarray((np.arange(count) + 0.5) * ratio - 0.5, dtype=np.float64)
 
@@ -81,7 +78,7 @@ def _nearest(count: int, other: int, ratio: float) -> npt.NDArray[np.intp]:
 
 def _neighbours(
     count: int, other: int, ratio: float, start: float
-) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.float32]]:
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], Image]:
     position = np.clip(_positions(count, ratio) - start, 0, other - 1)
     before = np.floor(position).astype(np.intp)
     after = np.minimum(before + 1, other - 1)
@@ -93,7 +90,7 @@ def _linearly(
     shape: tuple[int, int],
     ratio: tuple[float, float],
     start: tuple[float, float] = (0.0, 0.0),
-) -> npt.NDArray[np.float32]:
+) -> Image:
     """`image` at the pixel centres of a grid of `shape`; not by OpenCV, whose weights are coarse fractions."""
     upper, lower, down = _neighbours(shape[0], image.shape[0], ratio[0], start[0])
     left, right, across = _neighbours(shape[1], image.shape[1], ratio[1], start[1])
@@ -104,7 +101,7 @@ def _linearly(
     return _mix(above, below, down[:, None])
 
 
-def _mix(a: npt.NDArray[Any], b: npt.NDArray[Any], weight: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def _mix(a: npt.NDArray[Any], b: npt.NDArray[Any], weight: Image) -> Image:
     first, mixed = a.astype(np.float32), b.astype(np.float32)
     mixed -= first
     mixed *= weight

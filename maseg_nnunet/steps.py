@@ -10,12 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
-
 from maseg_nnunet import files
+from maseg_nnunet.arrays import Image, Mask
 from maseg_nnunet.errors import MasegError, OutputError, Reason, RefusedError, place_of, reason_of
-from maseg_nnunet.inference import Image, Prepared, Segmenter
+from maseg_nnunet.inference import Prepared, Segmenter
 from maseg_nnunet.inputs import Source
 from maseg_nnunet.mammogram import Flag, Mammogram
 from maseg_nnunet.outcomes import Outcome, Status
@@ -114,7 +112,7 @@ def _write(
     source: Source,
     stamp: str,
     mammogram: Mammogram,
-    mask: npt.NDArray[np.uint8],
+    mask: Mask,
     segmenter: Segmenter,
 ) -> tuple[list[Path], list[str]]:
     """Write every format; the files written, and what went wrong with the others."""

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-Image = npt.NDArray[np.float32]
+from maseg_nnunet.arrays import Image
 
 FIELD_MM: Final = 320.0
 """No field is larger. Noise is drawn for all of it, so that a seed's breast does not depend on the grid."""

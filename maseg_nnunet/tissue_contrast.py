@@ -10,17 +10,14 @@ Images are (rows, columns) float32 in VOI units, labels are integers of the same
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from maseg_nnunet.arrays import Image, Labels, Region
 from maseg_nnunet.chest_wall import beyond_chest_wall
 from maseg_nnunet.labels import Label
-
-Image = npt.NDArray[np.float32]
-Labels = npt.NDArray[Any]
 
 STRONGEST: Final = 4.0
 """How many times brighter equalizing makes a dark rim at most: film noise is not to become a pattern."""
@@ -68,7 +65,7 @@ def change_muscle(units: Image, labels: Labels, rng: np.random.Generator) -> Ima
     return np.asarray(units + shift * cover * (labels > Label.BACKGROUND), dtype=np.float32)
 
 
-def depth_below_skin(breast: npt.NDArray[np.bool_]) -> Image:
+def depth_below_skin(breast: Region) -> Image:
     """Pixels from the skin line, half a pixel at the outermost of `breast`, 0 outside.
 
     The chest wall is no skin; nor are the image's edges.

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset
 
+from maseg_nnunet.arrays import Image, Mask, Region
 from maseg_nnunet.artefacts import end_film, fog_background, paste_label, paste_tape, paste_text
 from maseg_nnunet.cc_muscle import with_cc_muscle
 from maseg_nnunet.chest_wall import beyond_chest_wall, chest_wall_is_left, extent
@@ -21,8 +22,6 @@ from maseg_nnunet.loading import Patch, TrainingPatches
 from maseg_nnunet.lut_augmentation import luts_of
 from maseg_nnunet.tissue_contrast import change_muscle, change_rim
 from maseg_nnunet.voi import FULL_RANGE, CaseLuts, Function, LookUpTable, apply_lut
-
-Image = npt.NDArray[np.float32]
 
 SMALL_MUSCLE: Final = 0.01
 """A muscle that covers less of the image than this (some 2 cm2 of a view without margins) is small: narrow in MLO,
@@ -85,14 +84,14 @@ class VariedPatches(TrainingPatches):
             units = change_muscle(units, classes, self.rng)
         return units, classes
 
-    def gray(self, case: str, units: npt.NDArray[np.float32]) -> Image:
+    def gray(self, case: str, units: Image) -> Image:
         """VOI units to gray in [0, 1], of as many contrasts as there are makers."""
         image = super().gray(case, units)
         if has_full_range_only(luts_of(case, self.voi_luts)) and self.rng.random() < self.variety.displays:
             image = another_display(image, self.rng)
         return image
 
-    def finish(self, image: Image, labels: npt.NDArray[np.uint8]) -> Patch:
+    def finish(self, image: Image, labels: Mask) -> Patch:
         """At times as in a raw image; artefacts beside the breast; the edges of a film; then gamma and noise."""
         breast = labels != Label.BACKGROUND
         is_raw = self.rng.random() < self.variety.raw_like
@@ -146,7 +145,7 @@ def raw_like(image: Image, rng: np.random.Generator) -> Image:
     return dose if rng.random() < 0.5 else 1 - dose
 
 
-def within_edges(image: Image, breast: npt.NDArray[np.bool_], rng: np.random.Generator) -> Image:
+def within_edges(image: Image, breast: Region, rng: np.random.Generator) -> Image:
     """`image` with black where a detector ends: beyond the chest wall, and up to half a patch away from `breast`.
 
     The air of a raw image may be white, and there is more of it than in training images, which were cropped to what is
@@ -162,7 +161,7 @@ def within_edges(image: Image, breast: npt.NDArray[np.bool_], rng: np.random.Gen
     return np.where(seen & ~beyond_chest_wall(breast), image, np.float32(0))
 
 
-def as_scanned(image: Image, breast: npt.NDArray[np.bool_], rng: np.random.Generator) -> Image:
+def as_scanned(image: Image, breast: Region, rng: np.random.Generator) -> Image:
     """`image` as a film on a scanner's black bed: its base is not black, and it ends up to 0.3 patches off `breast`.
 
     Above, below and on the skin's side, a little askew; half of the films have bright edges. Nothing is changed beyond
@@ -187,7 +186,7 @@ def as_scanned(image: Image, breast: npt.NDArray[np.bool_], rng: np.random.Gener
     return end_film(image, corners, rim=rim, width=int(rng.integers(1, 4)), keep=breast | beyond)
 
 
-def paste_beside(image: Image, breast: npt.NDArray[np.bool_], rng: np.random.Generator) -> Image:
+def paste_beside(image: Image, breast: Region, rng: np.random.Generator) -> Image:
     """One to three of text, sticker, tape and fog where `breast` is false; all of the patch's shape.
 
     None of them beyond the chest wall: beside a dark or white muscle, nothing would tell what it is. Letters are 2 to

@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
+from maseg_nnunet.arrays import FloatArray
 
 SIGMOID_MARGIN: Final = 1 / 512
 """Half an 8-bit gray level: beyond it a sigmoid is too flat to invert and is continued by a straight line."""

@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 import pytest
 import SimpleITK
-from maseg_nnunet.dataset_conversion.conversion import Request, convert_dataset
-from maseg_nnunet.dataset_conversion.datasets import REGISTRY
 
 from maseg_nnunet.annotate import label_file, workspace
+from maseg_nnunet.dataset_conversion.conversion import Request, convert_dataset
+from maseg_nnunet.dataset_conversion.datasets import REGISTRY
 from maseg_nnunet.readers import read_mammogram
 from tests.commands import Run, stumbling
 

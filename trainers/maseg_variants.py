@@ -13,11 +13,11 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from maseg_nnunet.trainers.maseg_trainer import MasegTrainer
 
 from maseg_nnunet.augmentation import Recipe
 from maseg_nnunet.loading import TrainingPatches
 from maseg_nnunet.losses import CrossEntropyAndDice, PixelLoss, PlainCrossEntropy, WeightedFocal
+from maseg_nnunet.trainers.maseg_trainer import MasegTrainer
 from maseg_nnunet.varied_patches import VariedPatches
 
 

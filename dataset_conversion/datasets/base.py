@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from maseg_nnunet.arrays import Spacing
 from maseg_nnunet.dataset_conversion.tables import read_table
-
 from maseg_nnunet.mammogram import Intent, Side, View
 
 logger = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class Known:
     view: View
     side: Side
     intent: Intent
-    spacing: tuple[float, float] | None = None
+    spacing: Spacing | None = None
     quality: str = ""
     background_tissue: str = ""
     abnormality: str = ""

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Final
 
 from maseg_nnunet.dataset_conversion.datasets.base import Dataset, Found, Known, Published, files_below, table_beside
-
 from maseg_nnunet.errors import DatasetError
 from maseg_nnunet.mammogram import Intent, Side, View
 

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import numpy.typing as npt
+
+from maseg_nnunet.arrays import FloatArray
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,7 +96,7 @@ def bland_altman(cases: pd.DataFrame) -> str:
         return _svg(figure, "Bland-Altman plots of the areas of breast and pectoral muscle")
 
 
-def _agreement(axis: Axes, difference: npt.NDArray[np.float64]) -> None:
+def _agreement(axis: Axes, difference: FloatArray) -> None:
     if len(difference) < 2:
         return
     mean, spread = float(difference.mean()), 1.96 * float(difference.std(ddof=1))
@@ -113,8 +114,8 @@ def legend(views: Sequence[str]) -> list[tuple[str, str]]:
 
 def _points(
     axis: Axes,
-    x: npt.NDArray[np.float64],
-    y: npt.NDArray[np.float64],
+    x: FloatArray,
+    y: FloatArray,
     cases: Sequence[str],
     colour: str,
     label: str | None = None,

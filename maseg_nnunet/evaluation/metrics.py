@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial import KDTree
 
+from maseg_nnunet.arrays import Mask, Region, Spacing
 from maseg_nnunet.labels import Label
 
 LARGE_FALSE_POSITIVE: Final = 0.01
@@ -46,9 +47,7 @@ class CaseScore:
     predicted_pectoral_area: float
 
 
-def score_case(
-    prediction: npt.NDArray[np.uint8], reference: npt.NDArray[np.uint8], spacing: tuple[float, float]
-) -> CaseScore:
+def score_case(prediction: Mask, reference: Mask, spacing: Spacing) -> CaseScore:
     """Score `prediction` against `reference`, both labels (rows, columns) on one grid; `spacing` (row, column) in mm.
 
     Raises ValueError where the shapes differ.
@@ -82,7 +81,7 @@ def score_case(
     )
 
 
-def _dice(predicted: npt.NDArray[np.bool_], expected: npt.NDArray[np.bool_], got: int, want: int) -> float:
+def _dice(predicted: Region, expected: Region, got: int, want: int) -> float:
     """Eq. 4; NaN where the class is absent from the reference."""
     if want == 0:
         return math.nan
@@ -97,9 +96,7 @@ def _overall(dice: dict[Label, float], want: dict[Label, int]) -> float:
     return sum(dice[label] * count for label, count in want.items() if count) / total
 
 
-def boundary_distances(
-    predicted: npt.NDArray[np.bool_], expected: npt.NDArray[np.bool_], spacing: tuple[float, float]
-) -> tuple[float, float]:
+def boundary_distances(predicted: Region, expected: Region, spacing: Spacing) -> tuple[float, float]:
     """(Hausdorff 95, mean surface distance) in mm between the boundaries of two boolean masks (rows, columns).
 
     A boundary pixel belongs to the mask and has one of its four neighbours outside; beyond the image's edge everything
@@ -119,7 +116,7 @@ def boundary_distances(
     return hausdorff, float((there.sum() + back.sum()) / (len(there) + len(back)))
 
 
-def _boundary(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp]:
+def _boundary(mask: Region) -> npt.NDArray[np.intp]:
     """(row, column) of the boundary pixels, shape (n, 2)."""
     padded = np.pad(mask, 1)
     inner = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]

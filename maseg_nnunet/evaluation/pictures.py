@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from maseg_nnunet.arrays import Mask, Region
 from maseg_nnunet.errors import RefusedError
 from maseg_nnunet.evaluation.cases import image_of, masks_in, read_labels, reference_of
 from maseg_nnunet.labels import Label
@@ -54,7 +55,7 @@ class Picture:
     reference: Edges
 
 
-def picture_of(units: npt.NDArray[Any], prediction: npt.NDArray[np.uint8], reference: npt.NDArray[np.uint8]) -> Picture:
+def picture_of(units: npt.NDArray[Any], prediction: Mask, reference: Mask) -> Picture:
     """Draw a case: its image in VOI units and two masks, all (rows, columns) on one grid.
 
     VOI units clamped to [0, 1] are the displayed gray.
@@ -71,7 +72,7 @@ def picture_of(units: npt.NDArray[Any], prediction: npt.NDArray[np.uint8], refer
     )
 
 
-def edges_of(mask: npt.NDArray[np.uint8], scale: float = 1.0) -> Edges:
+def edges_of(mask: Mask, scale: float = 1.0) -> Edges:
     """The two edges of `mask`, labels (rows, columns), as SVG paths in pixels times `scale`.
 
     Along the image's own border there is no edge. Where the muscle meets the background, that is the skin's edge.
@@ -85,7 +86,7 @@ def edges_of(mask: npt.NDArray[np.uint8], scale: float = 1.0) -> Edges:
     )
 
 
-def _path(region: npt.NDArray[np.bool_], where: npt.NDArray[np.bool_], scale: float) -> str:
+def _path(region: Region, where: Region, scale: float) -> str:
     """The outlines of `region` at the pixels of `where`, without the image's border."""
     outlines, _ = cv2.findContours(region.view(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
     rows, columns = region.shape
@@ -98,7 +99,7 @@ def _path(region: npt.NDArray[np.bool_], where: npt.NDArray[np.bool_], scale: fl
     return "".join(pieces)
 
 
-def _runs(points: npt.NDArray[Any], free: npt.NDArray[np.bool_]) -> list[npt.NDArray[Any]]:
+def _runs(points: npt.NDArray[Any], free: Region) -> list[npt.NDArray[Any]]:
     """The stretches of a closed outline (n, 2) whose points are `free`; a wholly free outline is closed."""
     if free.all():
         return [np.concatenate([points, points[:1]])]

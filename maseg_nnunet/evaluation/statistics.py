@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from maseg_nnunet.arrays import FloatArray
 from maseg_nnunet.evaluation import published
 from maseg_nnunet.evaluation.tables import Table, p_text, with_groups
 from maseg_nnunet.mammogram import Intent
@@ -85,7 +86,7 @@ def paired_t(a: npt.ArrayLike, b: npt.ArrayLike) -> tuple[float, float]:
     return float(result.statistic), float(result.pvalue)
 
 
-def anova(groups: Sequence[npt.NDArray[np.float64]]) -> tuple[float, float]:
+def anova(groups: Sequence[FloatArray]) -> tuple[float, float]:
     """(F, p) of the one-way analysis of variance; NaN where it can't be made."""
     if len(groups) < 2 or any(len(group) < 2 for group in groups) or all(np.ptp(group) == 0 for group in groups):
         return math.nan, math.nan
@@ -94,7 +95,7 @@ def anova(groups: Sequence[npt.NDArray[np.float64]]) -> tuple[float, float]:
     return float(result.statistic), float(result.pvalue)
 
 
-def tukey(groups: Sequence[npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
+def tukey(groups: Sequence[FloatArray]) -> FloatArray:
     """p of Tukey's honestly significant difference for each pair of groups, (k, k); NaN where it can't be made."""
     if math.isnan(anova(groups)[1]):
         return np.full((len(groups), len(groups)), math.nan)
@@ -131,10 +132,10 @@ class WomanBootstrap:
 
     def differences(
         self,
-        values: npt.NDArray[np.float64],
+        values: FloatArray,
         groups: Sequence[npt.NDArray[np.bool_]],
         pairs: Sequence[tuple[int, ...]],
-    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    ) -> tuple[FloatArray, FloatArray]:
         """(differences, standard errors) of the means of `values` (n images, NaN left out), each (1 + draws, pairs).
 
         `groups`: n booleans each; `pairs`: the indices of two of them, the second's mean is subtracted, or of one. The
@@ -175,8 +176,8 @@ class WomanBootstrap:
 
 
 def simultaneous(
-    differences: npt.NDArray[np.float64], errors: npt.NDArray[np.float64], level: float = 1 - SIGNIFICANCE
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    differences: FloatArray, errors: FloatArray, level: float = 1 - SIGNIFICANCE
+) -> tuple[FloatArray, FloatArray, FloatArray]:
     """(low, high, p), m each, of what `WomanBootstrap.differences` gives (1 + draws, m), all m at once.
 
     Each difference is judged by the tail of its own |t|, so that one of few women makes no other's interval wider
@@ -223,13 +224,13 @@ def compare_groups(cases: pd.DataFrame, groups: pd.Series[str], family: str) -> 
     return results
 
 
-def _count(values: npt.NDArray[np.float64], member: npt.NDArray[np.bool_]) -> int:
+def _count(values: FloatArray, member: npt.NDArray[np.bool_]) -> int:
     return int(np.count_nonzero(member & ~np.isnan(values)))
 
 
 def _compare_score(
     score: str,
-    values: npt.NDArray[np.float64],
+    values: FloatArray,
     groups: list[tuple[str, npt.NDArray[np.bool_]]],
     bootstrap: WomanBootstrap,
     family: str,

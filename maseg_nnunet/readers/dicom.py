@@ -21,6 +21,7 @@ from pydicom.dataset import FileDataset
 from pydicom.filereader import read_dataset
 from pydicom.uid import UID
 
+from maseg_nnunet.arrays import Spacing
 from maseg_nnunet.errors import Reason, RefusedError
 from maseg_nnunet.mammogram import Flag, Mammogram
 from maseg_nnunet.readers.attributes import text
@@ -28,7 +29,7 @@ from maseg_nnunet.readers.header import Header, parse_header
 from maseg_nnunet.readers.luts import read_luts
 from maseg_nnunet.readers.pixels import Layout, check_decodable, read_layout, read_stored
 from maseg_nnunet.readers.quiet import silence_pydicom
-from maseg_nnunet.readers.spacing import GIVEN, Spacing, check_extent, given_spacing
+from maseg_nnunet.readers.spacing import GIVEN, check_extent, given_spacing
 
 _PREAMBLE: Final = 128
 _MAGIC: Final = b"DICM"

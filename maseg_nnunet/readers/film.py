@@ -11,10 +11,11 @@ import imagecodecs
 import numpy as np
 import numpy.typing as npt
 
+from maseg_nnunet.arrays import Spacing
 from maseg_nnunet.errors import Reason, RefusedError
 from maseg_nnunet.mammogram import Flag, Intent, Mammogram, Side, View
 from maseg_nnunet.readers.luts import own_range
-from maseg_nnunet.readers.spacing import GIVEN, Spacing, check_extent, given_spacing
+from maseg_nnunet.readers.spacing import GIVEN, check_extent, given_spacing
 from maseg_nnunet.readers.views import side_from_path, view_from_path
 from maseg_nnunet.voi import CaseLuts
 

@@ -9,11 +9,12 @@ from typing import Final
 from pydicom import uid
 from pydicom.dataset import Dataset
 
+from maseg_nnunet.arrays import Spacing
 from maseg_nnunet.errors import Reason, RefusedError
 from maseg_nnunet.mammogram import Flag, Identity, Intent, Side, View
 from maseg_nnunet.readers.attributes import code, integer, items, text, texts
 from maseg_nnunet.readers.identity import is_dummy_patient_id, read_identity
-from maseg_nnunet.readers.spacing import Spacing, read_spacing
+from maseg_nnunet.readers.spacing import read_spacing
 from maseg_nnunet.readers.views import (
     is_specimen,
     read_modifiers,

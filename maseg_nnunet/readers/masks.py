@@ -18,13 +18,12 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from maseg_nnunet.arrays import Mask
 from maseg_nnunet.errors import Reason, RefusedError
 from maseg_nnunet.labels import Label
 from maseg_nnunet.readers.dicom import is_dicom
 from maseg_nnunet.readers.film import is_film, read_gray
 from maseg_nnunet.readers.seg import check_mask_size, read_instance_uid, read_seg
-
-Mask = npt.NDArray[np.uint8]
 
 _ITK: Final = {
     ".nii.gz": "NiftiImageIO",

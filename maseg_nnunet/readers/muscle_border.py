@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from maseg_nnunet.arrays import FloatArray, Region
 from maseg_nnunet.errors import Reason, RefusedError
 
 _KEYS: Final = ("Point_px", "ROIPoints")
@@ -23,7 +23,7 @@ _LIMIT: Final = 16 * 1024 * 1024
 """Bytes: the largest published file is a tenth of this."""
 
 
-def read_border(path: Path) -> npt.NDArray[np.float64]:
+def read_border(path: Path) -> FloatArray:
     """The border's points, shape (n, 2), as (x, y) in pixels of the annotated image, in the file's order.
 
     Raises RefusedError (MASK_UNREADABLE) on a file that is no such list.
@@ -48,9 +48,7 @@ def read_border(path: Path) -> npt.NDArray[np.float64]:
     raise RefusedError(Reason.MASK_UNREADABLE, f"a property list without {' or '.join(_KEYS)}")
 
 
-def muscle_of(
-    border: npt.NDArray[np.float64], shape: tuple[int, int], scale: tuple[float, float]
-) -> npt.NDArray[np.bool_]:
+def muscle_of(border: FloatArray, shape: tuple[int, int], scale: tuple[float, float]) -> Region:
     """The muscle, bool (rows, columns) of `shape`: between the border and the corner of top edge and chest wall.
 
     `scale` is (row, column) pixels of `shape` per pixel of the annotated image. The chest wall is the side that the

@@ -7,22 +7,20 @@ Not for VOI look-up tables (`luts.py`) and not for what the image is of (`header
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from pydicom import uid
 from pydicom.dataset import Dataset
 from pydicom.encaps import get_frame
 from pydicom.uid import UID
 
+from maseg_nnunet.arrays import Pixels, Region
 from maseg_nnunet.errors import Reason, RefusedError
 from maseg_nnunet.readers import decoders
 from maseg_nnunet.readers.attributes import code, first_level, integer, is_present, items, levels, number, words
 from maseg_nnunet.readers.codestream import CodestreamError, IncompleteError
 from maseg_nnunet.readers.tables import read_table
-
-Pixels = npt.NDArray[Any]
 
 _NATIVE: Final = (
     uid.ImplicitVRLittleEndian,
@@ -254,7 +252,7 @@ def _range_outside(pixels: Pixels, padding: tuple[int, int], whole: tuple[int, i
     return low, high
 
 
-def _range_of(pixels: Pixels, kept: npt.NDArray[np.bool_] | None) -> tuple[float, float]:
+def _range_of(pixels: Pixels, kept: Region | None) -> tuple[float, float]:
     values = pixels if kept is None else pixels[kept]
     return (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from pydicom import uid
 from pydicom.dataset import Dataset, FileDataset
 
+from maseg_nnunet.arrays import Mask
 from maseg_nnunet.errors import Reason, RefusedError
 from maseg_nnunet.labels import Label
 from maseg_nnunet.readers import decoders
@@ -49,7 +50,7 @@ def read_instance_uid(path: Path) -> str:
     return found.pop()
 
 
-def read_seg(path: Path, shape: tuple[int, int], labels: Mapping[int, int] | None) -> npt.NDArray[np.uint8]:
+def read_seg(path: Path, shape: tuple[int, int], labels: Mapping[int, int] | None) -> Mask:
     """The mask of a SEG as labels, uint8 of `shape`; where segments overlap, the muscle is on top.
 
     `labels` maps segment numbers to labels; without it property types and segment labels tell. Raises RefusedError.

@@ -11,11 +11,10 @@ from typing import Final
 
 from pydicom.dataset import Dataset
 
+from maseg_nnunet.arrays import Spacing
 from maseg_nnunet.errors import Reason, RefusedError
 from maseg_nnunet.mammogram import Flag
 from maseg_nnunet.readers.attributes import first_level, levels, number, numbers
-
-Spacing = tuple[float, float]
 
 LEAST: Final = 0.02
 LARGEST: Final = 1.0

@@ -23,7 +23,6 @@ from typing import Final
 
 import highdicom
 import numpy as np
-import numpy.typing as npt
 from highdicom.color import CIELabColor
 from highdicom.seg import SegmentAlgorithmTypeValues, SegmentationTypeValues, SegmentDescription
 from pydicom import Dataset, dcmread, dcmwrite
@@ -40,6 +39,7 @@ from pydicom.uid import (
     JPEGLSNearLossless,
 )
 
+from maseg_nnunet.arrays import Mask, Spacing
 from maseg_nnunet.errors import OutputError
 from maseg_nnunet.files import write_bytes
 from maseg_nnunet.labels import Label
@@ -101,9 +101,9 @@ def algorithm_of(plans_name: str, digest: str) -> Algorithm:
 
 def write_dicom_seg(
     path: Path,
-    mask: npt.NDArray[np.uint8],
+    mask: Mask,
     source: Path,
-    spacing: tuple[float, float],
+    spacing: Spacing,
     side: Side,
     algorithm: Algorithm,
     created: datetime | None = None,
@@ -124,8 +124,8 @@ def write_dicom_seg(
 
 def dicom_seg(
     source: Dataset,
-    mask: npt.NDArray[np.uint8],
-    spacing: tuple[float, float],
+    mask: Mask,
+    spacing: Spacing,
     side: Side,
     algorithm: Algorithm,
     created: datetime,
@@ -174,7 +174,7 @@ def _holds(path: Path, instance: str) -> bool:
         return False
 
 
-def _reference(source: Dataset, mask: npt.NDArray[np.uint8]) -> Dataset:
+def _reference(source: Dataset, mask: Mask) -> Dataset:
     """The source as highdicom is shown it: nothing about the patient, which it would quote in warnings and logs."""
     reference = Dataset()
     for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
@@ -261,7 +261,7 @@ def _derived_uid(kind: str, identity: str) -> str:
     return f"2.25.{uuid.uuid5(_NAMESPACE, f'{kind} {identity}').int}"
 
 
-def _digest(mask: npt.NDArray[np.uint8]) -> str:
+def _digest(mask: Mask) -> str:
     return hashlib.blake2b(np.ascontiguousarray(mask).data, digest_size=16).hexdigest()
 
 

@@ -15,11 +15,12 @@ import nibabel
 import numpy as np
 import numpy.typing as npt
 
+from maseg_nnunet.arrays import Spacing
 from maseg_nnunet.errors import OutputError
 from maseg_nnunet.files import gzipped, write_bytes
 
 
-def write_nifti(path: Path, array: npt.NDArray[Any], spacing: tuple[float, float]) -> bool:
+def write_nifti(path: Path, array: npt.NDArray[Any], spacing: Spacing) -> bool:
     """Write `array`, shape (rows, columns), uint8 or float32, with `spacing` (row, column) in mm to `path` (.nii.gz).
 
     Tell whether anything was written: a file that holds the same bytes is left alone. Raises OutputError on an array

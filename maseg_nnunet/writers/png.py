@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from maseg_nnunet.arrays import Mask, Region
 from maseg_nnunet.errors import OutputError
 from maseg_nnunet.files import write_bytes
 from maseg_nnunet.labels import Label
@@ -24,7 +25,7 @@ PREVIEW_LONGEST: Final = 1536
 """Longer side of a preview in pixels: fits a screen, and keeps a two-pixel line visible."""
 
 
-def write_mask_png(path: Path, mask: npt.NDArray[np.uint8]) -> bool:
+def write_mask_png(path: Path, mask: Mask) -> bool:
     """Write `mask` (rows, columns) of labels as an 8-bit PNG with the values 0, 1 and 2; tell whether it changed."""
     return _write(path, mask)
 
@@ -34,7 +35,7 @@ def write_displayed(path: Path, displayed: npt.NDArray[np.floating[Any]]) -> boo
     return _write(path, to_gray(displayed))
 
 
-def write_preview(path: Path, displayed: npt.NDArray[np.floating[Any]], mask: npt.NDArray[np.uint8]) -> bool:
+def write_preview(path: Path, displayed: npt.NDArray[np.floating[Any]], mask: Mask) -> bool:
     """Write the displayed image with the edges of `mask`, at most PREVIEW_LONGEST pixels on a side, as RGB PNG.
 
     `displayed`: (rows, columns) in [0, 1]; `mask`: same shape, labels.
@@ -45,7 +46,7 @@ def write_preview(path: Path, displayed: npt.NDArray[np.floating[Any]], mask: np
     return _write(path, overlay(small, cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST).astype(np.uint8)))
 
 
-def overlay(displayed: npt.NDArray[np.floating[Any]], mask: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+def overlay(displayed: npt.NDArray[np.floating[Any]], mask: Mask) -> npt.NDArray[np.uint8]:
     """The displayed image (rows, columns) in [0, 1] with the edges of `mask`, as RGB (rows, columns, 3) uint8.
 
     An edge is two pixels wide, one on either side of it. Where the muscle meets the background, the edge is red as
@@ -75,7 +76,7 @@ def shrink(image: npt.NDArray[Any], longest: int) -> npt.NDArray[Any]:
     return np.asarray(cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA))
 
 
-def _edge(one: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+def _edge(one: Region, other: Region) -> Region:
     """Pixels of either region within one pixel of the other."""
     kernel = np.ones((3, 3), np.uint8)
     near_one, near_other = cv2.dilate(one.view(np.uint8), kernel), cv2.dilate(other.view(np.uint8), kernel)

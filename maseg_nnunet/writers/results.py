@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import numpy.typing as npt
 
+from maseg_nnunet.arrays import Mask, Spacing
 from maseg_nnunet.errors import OutputError, UsageError
 from maseg_nnunet.mammogram import Flag, Mammogram, Side
 
@@ -52,11 +52,11 @@ def result_paths(stem: Path, formats: Iterable[Format], preview: bool = False) -
 
 def write_mask(
     stem: Path,
-    mask: npt.NDArray[np.uint8],
+    mask: Mask,
     form: Format,
     *,
     source: Path | None,
-    spacing: tuple[float, float],
+    spacing: Spacing,
     side: Side,
     algorithm: Algorithm | None,
 ) -> Path:
@@ -86,7 +86,7 @@ def write_mask(
     return path
 
 
-def write_mammogram_preview(path: Path, mammogram: Mammogram, mask: npt.NDArray[np.uint8]) -> None:
+def write_mammogram_preview(path: Path, mammogram: Mammogram, mask: Mask) -> None:
     """Write the displayed image with both edges of `mask`, shape (rows, columns), at most PREVIEW_LONGEST pixels long.
 
     The edges alone, on black, where a name may be burned into the image.

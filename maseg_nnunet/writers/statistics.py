@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from maseg_nnunet.arrays import FloatArray, Mask, Spacing
 from maseg_nnunet.labels import Label
 from maseg_nnunet.mammogram import View
 
@@ -62,8 +63,8 @@ COLUMNS: Final = tuple(field.name for field in fields(ImageStatistics))
 
 
 def image_statistics(
-    mask: npt.NDArray[np.uint8],
-    spacing: tuple[float, float],
+    mask: Mask,
+    spacing: Spacing,
     flags: Iterable[Enum | str] = (),
     view: View = View.UNKNOWN,
 ) -> ImageStatistics:
@@ -91,7 +92,7 @@ def image_statistics(
     )
 
 
-def perimeter(region: npt.NDArray[np.bool_], spacing: tuple[float, float]) -> float:
+def perimeter(region: npt.NDArray[np.bool_], spacing: Spacing) -> float:
     """Length in mm of the outer outlines of `region` (rows, columns); holes do not count.
 
     The outline through the centres of the border pixels is averaged over SMOOTHING_MM; that it runs half a pixel
@@ -108,7 +109,7 @@ def perimeter(region: npt.NDArray[np.bool_], spacing: tuple[float, float]) -> fl
     return total
 
 
-def _averaged(points: npt.NDArray[np.float64], window: int) -> npt.NDArray[np.float64]:
+def _averaged(points: FloatArray, window: int) -> FloatArray:
     """Running mean of a closed curve, shape (n, 2), over `window` points."""
     if window < 2:
         return points

@@ -7,9 +7,9 @@ import signal
 from pathlib import Path
 
 import pytest
+
 from maseg_nnunet.dataset_conversion.conversion import Request, convert_dataset
 from maseg_nnunet.dataset_conversion.datasets import REGISTRY
-
 from maseg_nnunet.errors import UsageError
 from tests.dataset_conversion.test_conversion import contents
 

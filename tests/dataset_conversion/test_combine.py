@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from maseg_nnunet.dataset_conversion.combine import combine
 from maseg_nnunet.dataset_conversion.conversion import Request, convert_dataset
 from maseg_nnunet.dataset_conversion.convert import Settings
 from maseg_nnunet.dataset_conversion.datasets import REGISTRY
-
 from maseg_nnunet.errors import DatasetError, UsageError
 from maseg_nnunet.files import write_json
 from maseg_nnunet.manifest import MANIFEST, ManifestRow, read_manifest, write_manifest

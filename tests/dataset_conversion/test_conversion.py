@@ -20,11 +20,11 @@ import cv2
 import numpy as np
 import pytest
 import SimpleITK
+
 from maseg_nnunet.dataset_conversion import conversion
 from maseg_nnunet.dataset_conversion.conversion import Request, convert_dataset
 from maseg_nnunet.dataset_conversion.convert import ConvertTask, Settings, black_margin
 from maseg_nnunet.dataset_conversion.datasets import REGISTRY
-
 from maseg_nnunet.errors import DatasetError, Reason, RefusedError, UsageError
 from maseg_nnunet.mammogram import Mammogram
 from maseg_nnunet.manifest import read_manifest

@@ -4,7 +4,6 @@ from pathlib import Path
 
 from maseg_nnunet.dataset_conversion.journal import JOURNAL, Journal
 from maseg_nnunet.dataset_conversion.scan import Rejected
-
 from maseg_nnunet.errors import Reason
 
 LOST = Rejected(3, Reason.TRUNCATED, "pixel data end early", "case")

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from maseg_nnunet.dataset_conversion.names import (
     KeyFile,
     Pseudonyms,
@@ -13,7 +14,6 @@ from maseg_nnunet.dataset_conversion.names import (
     drawing_number,
     load_key,
 )
-
 from maseg_nnunet.errors import DatasetError
 
 KEY = bytes(range(32))

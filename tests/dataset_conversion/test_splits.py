@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from maseg_nnunet.dataset_conversion.splits import Woman, draw, fold
 
 women = st.lists(st.integers(1, 12), min_size=1, max_size=150).map(

@@ -15,10 +15,10 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK
+
 from maseg_nnunet.dataset_conversion.conversion import Request, convert_dataset
 from maseg_nnunet.dataset_conversion.convert import Settings
 from maseg_nnunet.dataset_conversion.datasets import REGISTRY
-
 from maseg_nnunet.mammogram import Intent
 from maseg_nnunet.manifest import ManifestRow, read_manifest
 from maseg_nnunet.phantom_dicom import PLANTED, write_exam

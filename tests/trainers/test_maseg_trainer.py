@@ -13,8 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from maseg_nnunet.trainers.maseg_trainer import BEST, FINAL, LATEST, MasegTrainer
-from maseg_nnunet.trainers.maseg_variants import MasegTrainerVaried
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 
 from maseg_nnunet.errors import DatasetError, OutputError
@@ -22,6 +20,8 @@ from maseg_nnunet.folds import check_cases
 from maseg_nnunet.losses import CrossEntropyAndDice, PlainCrossEntropy, WeightedCrossEntropy, WeightedFocal
 from maseg_nnunet.manifest import MANIFEST, read_manifest, write_manifest
 from maseg_nnunet.paths import SPLITS, VOI_LUTS
+from maseg_nnunet.trainers.maseg_trainer import BEST, FINAL, LATEST, MasegTrainer
+from maseg_nnunet.trainers.maseg_variants import MasegTrainerVaried
 from maseg_nnunet.varied_patches import Variety
 from tests.trainers import tiny
 

@@ -21,11 +21,11 @@ import SimpleITK as sitk  # noqa: N813
 from conditions import CONDITIONS, Change, changed
 from rich.progress import track
 
-from maseg_nnunet.inference import Segmenter
-from maseg_nnunet.lut_augmentation import WITHOUT_HEADER
+from maseg_nnunet.dataset.folders import RAW, dataset_folder, nnunet_folder
+from maseg_nnunet.dataset.manifest import ManifestRow, read_manifest
 from maseg_nnunet.mammogram import Intent, Mammogram
-from maseg_nnunet.manifest import ManifestRow, read_manifest
-from maseg_nnunet.paths import RAW, dataset_folder, nnunet_folder
+from maseg_nnunet.prediction.segmenter import Segmenter
+from maseg_nnunet.training.lut_jitter import WITHOUT_HEADER
 from maseg_nnunet.writers.nifti import write_nifti
 
 JUDGED = ("ok", "minor", "")

@@ -28,9 +28,9 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from rich.console import Console
 from rich.table import Table
 
-from maseg_nnunet.augmentation import Recipe, change_gray, place, sample, source_box
-from maseg_nnunet.lut_augmentation import random_gray
-from maseg_nnunet.phantom import make_phantom
+from maseg_nnunet.synthetic.phantom import make_phantom
+from maseg_nnunet.training.augmentation import Recipe, change_gray, place, sample, source_box
+from maseg_nnunet.training.lut_jitter import random_gray
 from maseg_nnunet.voi import CaseLuts, Function, LookUpTable
 
 CURVE = (4095 / (1 + np.exp(-(np.arange(4096) - 2000) / 300))).astype(int)

@@ -14,7 +14,8 @@ import numpy as np
 from maseg_nnunet.chest_wall import beyond_chest_wall
 from maseg_nnunet.labels import Label
 from maseg_nnunet.mammogram import Mammogram
-from maseg_nnunet.varied_patches import Image, as_scanned, paste_beside, raw_like
+from maseg_nnunet.synthetic.appearance import as_scanned, paste_beside, raw_like
+from maseg_nnunet.training.varied_patches import Image
 
 
 def as_it_is(image: Image, labels: np.ndarray, rng: np.random.Generator) -> Image:

@@ -28,12 +28,12 @@ import pydicom
 from pydicom.pixels import get_decoder
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-from maseg_nnunet.dataset_conversion.convert import ConvertTask, Settings, convert_case
+from maseg_nnunet.dataset.folders import REPORT
+from maseg_nnunet.dataset_conversion.convert_case import ConvertTask, Settings, convert_case
 from maseg_nnunet.dataset_conversion.scan import Scanned
 from maseg_nnunet.dataset_conversion.selection import Selected
 from maseg_nnunet.mammogram import Intent, Side, View
-from maseg_nnunet.parallel import run_tasks
-from maseg_nnunet.paths import REPORT
+from maseg_nnunet.parallel.tasks import run_tasks
 
 COMPRESSED = ("GE_SIGMOID_3LUT_RMLO.dcm", "Hologic_Selenia_LCC.dcm")
 

@@ -21,9 +21,9 @@ from accuracy import JUDGED
 from conditions import as_it_is
 from sources_left_out import preprocessed, segment, segmenter_of, train_once, trained_folder, training_options
 
-from maseg_nnunet.folds import HELD_BACK, check_cases
-from maseg_nnunet.manifest import ManifestRow, read_manifest
-from maseg_nnunet.paths import FOLDS, RAW, SPLITS, dataset_folder, nnunet_folder
+from maseg_nnunet.dataset.folders import FOLDS, RAW, SPLITS, dataset_folder, nnunet_folder
+from maseg_nnunet.dataset.folds import HELD_BACK, check_cases
+from maseg_nnunet.dataset.manifest import ManifestRow, read_manifest
 
 TRAINERS = ("MasegTrainerVariedMedium",)
 COLUMNS = "| trainer | view | n | overall | muscle (n) | median | found | extra muscle where none is |"

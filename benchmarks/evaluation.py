@@ -21,10 +21,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from maseg_nnunet.dataset.manifest import ManifestRow, write_manifest
 from maseg_nnunet.evaluation.tables import DATASETS
 from maseg_nnunet.mammogram import View
-from maseg_nnunet.manifest import ManifestRow, write_manifest
-from maseg_nnunet.phantom import make_phantom
+from maseg_nnunet.synthetic.phantom import make_phantom
 from maseg_nnunet.writers.nifti import write_nifti
 
 SPACING = (0.4, 0.4)

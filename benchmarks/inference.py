@@ -28,15 +28,15 @@ import torch
 from pydicom import dcmread
 from torch import nn
 
-from maseg_nnunet.dataset_json import dataset_json
+from maseg_nnunet.dataset.description import dataset_json
+from maseg_nnunet.dataset.folders import trainers_folder
+from maseg_nnunet.dataset.planning import fill, load_template
 from maseg_nnunet.files import write_json
-from maseg_nnunet.inference import Segmenter
 from maseg_nnunet.mammogram import Side, View
-from maseg_nnunet.model_folder import build_network, checkpoint_of
-from maseg_nnunet.paths import trainers_folder
-from maseg_nnunet.phantom_dicom import write_exam
-from maseg_nnunet.planning import fill, load_template
+from maseg_nnunet.models.folder import build_network, checkpoint_of
+from maseg_nnunet.prediction.segmenter import Segmenter
 from maseg_nnunet.readers import read_mammogram
+from maseg_nnunet.synthetic.phantom_dicom import write_exam
 
 ROWS, COLUMNS, SPACING = 4096, 3328, 0.065
 TRAINER = "MasegTrainer"
@@ -180,7 +180,7 @@ def measure_floor(model: Path, exams: Path) -> tuple[Figure, Figure]:
 
 def measure(base: Path, model: Path, exams: Path, plan: str, *, stock: bool) -> dict[str, Figure]:
     """Each route, all files together."""
-    start = f"from maseg_nnunet.pipeline import *; Segmenter({str(model)!r}, 'cpu')"
+    start = f"from maseg_nnunet.prediction.predict import *; Segmenter({str(model)!r}, 'cpu')"
     figures = {"start": run(base, "python", "-c", start)}
     figures["decode"], figures["network"] = measure_floor(model, exams)
     figures["maseg predict"] = run(

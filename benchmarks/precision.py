@@ -17,8 +17,8 @@ from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from rich.console import Console
 from rich.table import Table
 
-from maseg_nnunet.planning import load_template, template_names
-from maseg_nnunet.precision import autocast, cpu_has_bf16, on_device
+from maseg_nnunet.dataset.planning import load_template, template_names
+from maseg_nnunet.models.precision import autocast, cpu_has_bf16, on_device
 
 CPU = torch.device("cpu")
 EXTENT = (288, 237)

@@ -24,14 +24,14 @@ from accuracy import JUDGED, read_converted
 from conditions import CONDITIONS, Change, changed
 from rich.progress import track
 
-from maseg_nnunet.evaluation.cases import image_of, reference_of
+from maseg_nnunet.dataset.cases import image_of, reference_of
+from maseg_nnunet.dataset.folders import FOLDS, PREPROCESSED, RAW, RESULTS, SPLITS, dataset_folder, nnunet_folder
+from maseg_nnunet.dataset.folds import LEFT_OUT, check_cases
+from maseg_nnunet.dataset.manifest import ManifestRow, read_manifest
 from maseg_nnunet.evaluation.metrics import score_case
-from maseg_nnunet.folds import LEFT_OUT, check_cases
-from maseg_nnunet.inference import Segmenter
 from maseg_nnunet.mammogram import Intent
-from maseg_nnunet.manifest import ManifestRow, read_manifest
-from maseg_nnunet.model_folder import CHECKPOINT, DATASET, PLANS
-from maseg_nnunet.paths import FOLDS, PREPROCESSED, RAW, RESULTS, SPLITS, dataset_folder, nnunet_folder
+from maseg_nnunet.models.folder import CHECKPOINT, DATASET, PLANS
+from maseg_nnunet.prediction.segmenter import Segmenter
 
 TRAINERS = (
     "MasegTrainerVariedShort",

@@ -33,11 +33,11 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from maseg_nnunet.dataset_json import dataset_json
+from maseg_nnunet.dataset.description import dataset_json
+from maseg_nnunet.dataset.folders import PREPROCESSED, nnunet_folder
 from maseg_nnunet.mammogram import Side, View
-from maseg_nnunet.paths import PREPROCESSED, nnunet_folder
-from maseg_nnunet.phantom import make_phantom
-from maseg_nnunet.precision import keep_memory
+from maseg_nnunet.models.precision import keep_memory
+from maseg_nnunet.synthetic.phantom import make_phantom
 
 EPOCH = 250
 NAME = "Dataset998_Benchmark"
@@ -66,7 +66,7 @@ def main() -> None:
         write_data(Path(base) / "nnUNet_raw" / NAME)
         console = Console()
         with console.status("planning and preprocessing"), quiet():
-            from maseg_nnunet.planning import plan
+            from maseg_nnunet.dataset.planning import plan
 
             plan(998, arguments.plans)
         results = compare(arguments, console)
@@ -122,7 +122,7 @@ def run_round(timed: Timed, iterations: int, keep: bool) -> None:
         keep_memory(timed.trainer.device)
     else:
         give_memory_back()
-    precision = patch("maseg_nnunet.precision.cpu_has_bf16", lambda: not timed.float32)
+    precision = patch("maseg_nnunet.models.precision.cpu_has_bf16", lambda: not timed.float32)
     with precision if timed.float32 else contextlib.nullcontext():
         begin, waiting = time.perf_counter(), 0.0
         for _ in range(iterations):

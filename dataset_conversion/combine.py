@@ -18,20 +18,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from maseg_nnunet.dataset_conversion.nnunet_raw import (
-    image_path,
-    label_path,
-    training_cases,
-    write_sources,
-    write_voi_luts,
-)
+from maseg_nnunet.dataset.cases import image_path, label_path
+from maseg_nnunet.dataset.description import dataset_json
+from maseg_nnunet.dataset.folders import DATASET_JSON, FOLDS, OURS, REPORT, SOURCES, SPLITS, VOI_LUTS, dataset_folder
+from maseg_nnunet.dataset.folds import HELD_BACK, LEFT_OUT
+from maseg_nnunet.dataset.manifest import MANIFEST, ManifestRow, read_manifest, write_manifest
+from maseg_nnunet.dataset.voi_luts import write_voi_luts
+from maseg_nnunet.dataset_conversion.nnunet_raw import training_cases, write_sources
 from maseg_nnunet.dataset_conversion.splits import fold, shares
-from maseg_nnunet.dataset_json import dataset_json
 from maseg_nnunet.errors import DatasetError, UsageError
 from maseg_nnunet.files import write_json
-from maseg_nnunet.folds import HELD_BACK, LEFT_OUT
-from maseg_nnunet.manifest import MANIFEST, ManifestRow, read_manifest, write_manifest
-from maseg_nnunet.paths import DATASET_JSON, FOLDS, OURS, REPORT, SOURCES, SPLITS, VOI_LUTS, dataset_folder
 
 NAMES: Final = {False: "Maseg", True: "MasegRaw"}
 """Name of the combined set, without and with raw images."""

@@ -1,4 +1,4 @@
-"""`convert_vendor`: a vendor's data set to nnU-Net raw format. The command line; the work is in `conversion.py`."""
+"""The command `convert_vendor`: a vendor's data set to nnU-Net raw format. The work is in `convert_dataset.py`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from maseg_nnunet.command import interrupted_by_sigterm, run, usable_cores
+from maseg_nnunet.console import run
 from maseg_nnunet.dataset_conversion.datasets import REGISTRY
+from maseg_nnunet.parallel.signals import interrupted_by_sigterm
+from maseg_nnunet.parallel.threads import usable_cores
 
 if TYPE_CHECKING:
-    from maseg_nnunet.dataset_conversion.conversion import Request
+    from maseg_nnunet.dataset_conversion.convert_dataset import Request
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -100,11 +102,11 @@ def convert_vendor(
     """
     from dataclasses import replace
 
-    from maseg_nnunet.dataset_conversion.conversion import Request
-    from maseg_nnunet.dataset_conversion.convert import Settings
+    from maseg_nnunet.dataset.folders import RAW, nnunet_folder
+    from maseg_nnunet.dataset_conversion.convert_case import Settings
+    from maseg_nnunet.dataset_conversion.convert_dataset import Request
     from maseg_nnunet.errors import UsageError
     from maseg_nnunet.mammogram import Intent
-    from maseg_nnunet.paths import RAW, nnunet_folder
 
     dataset = REGISTRY[name.value]
     if dataset_id is not None:
@@ -166,7 +168,7 @@ def _convert_with_progress(request: Request) -> dict[str, Any]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
     from rich.text import Text
 
-    from maseg_nnunet.dataset_conversion.conversion import convert_dataset
+    from maseg_nnunet.dataset_conversion.convert_dataset import convert_dataset
 
     class Rate(ProgressColumn):
         def render(self, task: Any) -> Text:

@@ -13,11 +13,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Final
 
-from maseg_nnunet.dataset_conversion.convert import Converted
+from maseg_nnunet.dataset.manifest import ManifestRow
+from maseg_nnunet.dataset_conversion.convert_case import Converted
 from maseg_nnunet.dataset_conversion.scan import Rejected
 from maseg_nnunet.errors import Reason
 from maseg_nnunet.files import write_text
-from maseg_nnunet.manifest import ManifestRow
 
 JOURNAL: Final = ".journal.jsonl"
 

@@ -8,32 +8,20 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from maseg_nnunet.dataset.cases import image_path, label_path
+from maseg_nnunet.dataset.description import dataset_json
+from maseg_nnunet.dataset.folders import DATASET_JSON, ENDING, REJECTED, SOURCES, SPLITS
+from maseg_nnunet.dataset.manifest import MANIFEST, ManifestRow, write_manifest
+from maseg_nnunet.dataset.voi_luts import write_voi_luts
 from maseg_nnunet.dataset_conversion.datasets.base import Dataset
 from maseg_nnunet.dataset_conversion.scan import Rejected
 from maseg_nnunet.dataset_conversion.splits import fold
-from maseg_nnunet.dataset_json import dataset_json
 from maseg_nnunet.files import UNFINISHED, atomic, write_json, write_text
-from maseg_nnunet.manifest import MANIFEST, ManifestRow, write_manifest
-from maseg_nnunet.paths import DATASET_JSON, ENDING, REJECTED, SOURCES, SPLITS, VOI_LUTS
-
-
-def image_path(folder: Path, case: str, subset: str) -> Path:
-    """Where the one channel of a case lies."""
-    place = {"predict": folder, "test": folder / "imagesTs"}.get(subset, folder / "imagesTr")
-    return place / f"{case}_0000{ENDING}"
-
-
-def label_path(folder: Path, case: str, subset: str) -> Path | None:
-    """Where the mask of a case lies; None for an exam to be predicted."""
-    if subset == "predict":
-        return None
-    return folder / ("labelsTs" if subset == "test" else "labelsTr") / f"{case}{ENDING}"
 
 
 def training_cases(rows: Iterable[ManifestRow]) -> int:
@@ -59,12 +47,6 @@ def write_descriptions(
         settings=settings,
     )
     write_json(folder / DATASET_JSON, description)
-
-
-def write_voi_luts(folder: Path, rows: Iterable[ManifestRow], luts: Mapping[str, str]) -> None:
-    """voi_luts.json from the JSON of each case's look-up tables, one case a line."""
-    lines = (f"{json.dumps(row.case)}: {luts[row.case]}" for row in sorted(rows))
-    write_text(folder / VOI_LUTS, "{\n" + ",\n".join(lines) + "\n}\n")
 
 
 def write_sources(folder: Path, sources: Iterable[tuple[int, Path, str]]) -> None:

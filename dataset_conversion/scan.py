@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from maseg_nnunet.dataset_conversion.datasets.base import Found, Known
-from maseg_nnunet.dataset_conversion.names import KeyFile, Pseudonyms, drawing_number
+from maseg_nnunet.dataset_conversion.pseudonyms import KeyFile, Pseudonyms, drawing_number
 from maseg_nnunet.errors import Reason, RefusedError, place_of
 from maseg_nnunet.mammogram import Flag, Identity, Intent, Side, View
 

@@ -10,9 +10,9 @@ from typing import Final
 
 from maseg_nnunet.dataset_conversion import splits
 from maseg_nnunet.dataset_conversion.datasets.base import Dataset
-from maseg_nnunet.dataset_conversion.masks import MaskIndex, stem
+from maseg_nnunet.dataset_conversion.mask_index import MaskIndex, stem
 from maseg_nnunet.dataset_conversion.scan import Rejected, Scanned
-from maseg_nnunet.dataset_conversion.tables import read_table
+from maseg_nnunet.dataset_conversion.user_tables import read_table
 from maseg_nnunet.errors import DatasetError, Reason, RefusedError
 from maseg_nnunet.mammogram import Flag, Intent
 

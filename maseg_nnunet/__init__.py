@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from maseg_nnunet.inference import Segmenter
+    from maseg_nnunet.prediction.segmenter import Segmenter
     from maseg_nnunet.readers import read_mammogram
 
 __all__ = ["Segmenter", "read_mammogram"]
@@ -22,7 +22,7 @@ __all__ = ["Segmenter", "read_mammogram"]
 
 def __getattr__(name: str) -> Any:
     if name == "Segmenter":
-        from maseg_nnunet.inference import Segmenter
+        from maseg_nnunet.prediction.segmenter import Segmenter
 
         return Segmenter
     if name == "read_mammogram":

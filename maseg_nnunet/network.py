@@ -6,7 +6,7 @@ values. Clamping is part of the class and not of a wrapper around it: a wrapper 
 dict and hide `.decoder`, which nnU-Net's trainer reaches for.
 
 A plans file names a class by its dotted name; nnU-Net calls it with `input_channels`, `num_classes`,
-`deep_supervision` and the plan's `arch_kwargs`. Precision and memory layout are not decided here: see `precision.py`.
+`deep_supervision` and the plan's `arch_kwargs`. Not for precision and memory layout: `models/precision.py` does.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import partial
 
 from maseg_nnunet.trainers.maseg_variants import MasegTrainerVaried
-from maseg_nnunet.varied_patches import VariedPatches, Variety
+from maseg_nnunet.training.varied_patches import VariedPatches, Variety
 
 
 class MasegTrainerVariedShort(MasegTrainerVaried):

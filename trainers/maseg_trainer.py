@@ -30,17 +30,17 @@ from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import distributed, nn
 
-from maseg_nnunet.augmentation import Recipe
-from maseg_nnunet.early_stopping import Progress, judge
+from maseg_nnunet.dataset.folders import VOI_LUTS
+from maseg_nnunet.dataset.folds import check_same_cases, fetch, note_cases, read_fold, without_excluded
+from maseg_nnunet.dataset.voi_luts import read_voi_luts
 from maseg_nnunet.files import atomic, locked
-from maseg_nnunet.folds import check_same_cases, fetch, note_cases, read_fold, without_excluded
 from maseg_nnunet.labels import LABELS
-from maseg_nnunet.loading import TrainingPatches, ValidationPatches, validation_iterations
-from maseg_nnunet.losses import PAPER_ALPHA, PixelLoss, WeightedCrossEntropy
-from maseg_nnunet.lut_augmentation import read_voi_luts
-from maseg_nnunet.paths import VOI_LUTS
-from maseg_nnunet.precision import autocast, keep_memory, on_device
-from maseg_nnunet.progress import draw_progress
+from maseg_nnunet.models.precision import autocast, keep_memory, on_device
+from maseg_nnunet.training.augmentation import Recipe
+from maseg_nnunet.training.early_stopping import Progress, judge
+from maseg_nnunet.training.losses import PAPER_ALPHA, PixelLoss, WeightedCrossEntropy
+from maseg_nnunet.training.patches import TrainingPatches, ValidationPatches, validation_iterations
+from maseg_nnunet.training.progress_plot import draw_progress
 
 COLUMNS: Final = 1
 """The image axis that may be mirrored: a breast has a left and a right form, but none upside down."""

@@ -14,11 +14,11 @@ from typing import Any
 
 import torch
 
-from maseg_nnunet.augmentation import Recipe
-from maseg_nnunet.loading import TrainingPatches
-from maseg_nnunet.losses import CrossEntropyAndDice, PixelLoss, PlainCrossEntropy, WeightedFocal
 from maseg_nnunet.trainers.maseg_trainer import MasegTrainer
-from maseg_nnunet.varied_patches import VariedPatches
+from maseg_nnunet.training.augmentation import Recipe
+from maseg_nnunet.training.losses import CrossEntropyAndDice, PixelLoss, PlainCrossEntropy, WeightedFocal
+from maseg_nnunet.training.patches import TrainingPatches
+from maseg_nnunet.training.varied_patches import VariedPatches
 
 
 class MasegTrainerCE10(MasegTrainer):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from maseg_nnunet.arrays import Spacing
-from maseg_nnunet.dataset_conversion.tables import read_table
+from maseg_nnunet.dataset_conversion.user_tables import read_table
 from maseg_nnunet.mammogram import Intent, Side, View
 
 logger = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Dataset:
-    """One data set: `key` is what --name takes, `vendor` a key of maseg_nnunet.vendors or None for any."""
+    """One data set: `key` is what --name takes, `vendor` a key of maseg_nnunet.readers.vendors or None for any."""
 
     key: str
     dataset_id: int

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from maseg_nnunet import annotate as library
+    from maseg_nnunet.annotation import annotate as library
 
 
 class Method(str, Enum):
@@ -47,8 +47,8 @@ def annotate(
     """
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    from maseg_nnunet.annotate import REPORT, write_report
-    from maseg_nnunet.annotate import annotate as run
+    from maseg_nnunet.annotation.annotate import REPORT, write_report
+    from maseg_nnunet.annotation.annotate import annotate as run
     from maseg_nnunet.errors import DatasetError, UsageError, as_text
     from maseg_nnunet.mammogram import View
 
@@ -91,10 +91,10 @@ def annotate(
 
 def _annotator(method: Method, model: Path | None) -> library.Annotator:
     if method is Method.OTSU:
-        from maseg_nnunet.otsu import initial_mask
+        from maseg_nnunet.annotation.otsu import initial_mask
 
         return initial_mask
-    from maseg_nnunet.inference import Segmenter
+    from maseg_nnunet.prediction.segmenter import Segmenter
 
     segmenter = Segmenter(model)
     return segmenter.predict

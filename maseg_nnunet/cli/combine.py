@@ -34,9 +34,9 @@ def combine(
 
     Example: maseg combine -d 500 501 502 503 504 505 506 507 508
     """
+    from maseg_nnunet.dataset.folders import FOLDS, RAW, nnunet_folder
     from maseg_nnunet.dataset_conversion.combine import combine as make
     from maseg_nnunet.errors import UsageError
-    from maseg_nnunet.paths import FOLDS, RAW, nnunet_folder
 
     if name is not None and not re.fullmatch(r"\w+", name, re.ASCII):
         raise UsageError(f"--name {name}: letters, digits and _ only, it becomes a folder")

@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from maseg_nnunet.demo import Outcome
+    from maseg_nnunet.experiments.demo import Outcome
 
 
 def demo(
@@ -28,8 +28,8 @@ def demo(
     """
     from rich.console import Console
 
-    from maseg_nnunet.command import interrupted_by_sigterm
-    from maseg_nnunet.demo import Step, run_demo
+    from maseg_nnunet.experiments.demo import Step, run_demo
+    from maseg_nnunet.parallel.signals import interrupted_by_sigterm
 
     console = Console(highlight=False)
     steps: list[Step] = []

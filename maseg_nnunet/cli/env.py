@@ -19,7 +19,7 @@ def env(
 
     Example: eval "$(maseg env --base /data/nnunet)"
     """
-    from maseg_nnunet.paths import EXTERNAL_TRAINER, PREPROCESSED, RAW, RESULTS, external_trainers
+    from maseg_nnunet.dataset.folders import EXTERNAL_TRAINER, PREPROCESSED, RAW, RESULTS, external_trainers
 
     for variable in (RAW, PREPROCESSED, RESULTS):
         value = os.environ.get(variable) or str((base / variable).resolve())

@@ -41,10 +41,11 @@ def evaluate(
 
     Example: maseg evaluate -p predictions -d 506 -o report
     """
-    from maseg_nnunet.evaluation.cases import ProblemsError, find_dataset, parse_merge, score_folder, select_rows
+    from maseg_nnunet.dataset.cases import find_dataset, select_rows
     from maseg_nnunet.evaluation.comparison import write_comparison
     from maseg_nnunet.evaluation.output import write_evaluation
     from maseg_nnunet.evaluation.pictures import draw_pictures
+    from maseg_nnunet.evaluation.scoring import ProblemsError, parse_merge, score_folder
 
     merge = parse_merge(labels) if labels else None
     folder = find_dataset(dataset)

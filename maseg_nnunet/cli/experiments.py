@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from maseg_nnunet import experiments as library
+    from maseg_nnunet.experiments import paper as library
 
 
 def experiments(
@@ -45,12 +45,12 @@ def experiments(
 
     Example: maseg experiments -d 500 3 --data data.csv --gpus 0,1
     """
-    from maseg_nnunet import experiments as library
     from maseg_nnunet.cli.evaluate import show
     from maseg_nnunet.errors import UsageError
-    from maseg_nnunet.evaluation.cases import ProblemsError
-    from maseg_nnunet.experiment_steps import run_phases
-    from maseg_nnunet.parallel import commands_end_with_us, gpu_numbers
+    from maseg_nnunet.evaluation.scoring import ProblemsError
+    from maseg_nnunet.experiments import paper as library
+    from maseg_nnunet.experiments.steps import run_phases
+    from maseg_nnunet.parallel.commands import commands_end_with_us, gpu_numbers
 
     if scheduler and gpus:
         raise UsageError("--gpus is for this machine; with --scheduler every worker uses its own GPU")
@@ -85,11 +85,11 @@ def experiments(
 
 def _parts(data: Path | None) -> tuple[library.Part, ...]:
     """The data sets of `data`, or the paper's that are converted, in the order of their numbers."""
+    from maseg_nnunet.dataset.folders import RAW, nnunet_folder
     from maseg_nnunet.dataset_conversion.datasets import REGISTRY
     from maseg_nnunet.errors import UsageError
     from maseg_nnunet.evaluation.tables import DATASETS
-    from maseg_nnunet.experiments import Part, read_sources
-    from maseg_nnunet.paths import RAW, nnunet_folder
+    from maseg_nnunet.experiments.paper import Part, read_sources
 
     known = {key: (dataset.dataset_id, dataset.folder) for key, dataset in REGISTRY.items()}
     if data is not None:

@@ -32,12 +32,12 @@ def export(
 
     Example: maseg export masks -c fuji_exams -o out --format nifti,dicom-seg --preview --statistics
     """
-    from maseg_nnunet.command import usable_cores
     from maseg_nnunet.errors import as_text
+    from maseg_nnunet.parallel.threads import usable_cores
     from maseg_nnunet.writers.results import parse_formats
 
     formats = parse_formats(format_)
-    from maseg_nnunet.export import STATISTICS, Settings, export_masks, write_statistics
+    from maseg_nnunet.prediction.export import STATISTICS, Settings, export_masks, write_statistics
 
     settings = Settings(output, formats, preview=preview, keep_largest=keep_largest)
     outcomes = []

@@ -18,7 +18,7 @@ def import_weights(
 
     Example: maseg import-weights segmentation_weights.ckpt -o published
     """
-    from maseg_nnunet.weights import import_weights as make_folder
+    from maseg_nnunet.models.published import import_weights as make_folder
 
     folder = make_folder(checkpoint, output)
     typer.echo(f"Model: {folder}")

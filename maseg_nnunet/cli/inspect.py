@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from maseg_nnunet.inspection import InspectedLut, Inspection
+    from maseg_nnunet.readers.inspection import InspectedLut, Inspection
 
 
 def inspect(
@@ -35,8 +35,8 @@ def inspect(
     import json
 
     from maseg_nnunet.errors import UsageError
-    from maseg_nnunet.inspection import inspect_file
     from maseg_nnunet.mammogram import Flag
+    from maseg_nnunet.readers.inspection import inspect_file
     from maseg_nnunet.writers.png import write_displayed
 
     places = _preview_paths(files, preview)

@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 import typer
 
-from maseg_nnunet.command import run
+from maseg_nnunet.console import run
 
 SUBCOMMANDS: Final = (
     "annotate",

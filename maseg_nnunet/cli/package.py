@@ -16,7 +16,7 @@ def package(
 
     Example: maseg package nnunet/nnUNet_results/Dataset500_Maseg/MasegTrainerVaried__maseg_lite__2d -o model
     """
-    from maseg_nnunet.packaging import package as make_folder
+    from maseg_nnunet.models.packaging import package as make_folder
 
     folder = make_folder(trained, output)
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -19,7 +19,7 @@ def plan(
 
     Example: maseg plan -d 506 --plans maseg_lite
     """
-    from maseg_nnunet.planning import plan as make_plan
+    from maseg_nnunet.dataset.planning import plan as make_plan
 
     path = make_plan(dataset, plans, preprocess=preprocess, workers=workers)
     typer.echo(f"Plans: {path}")

@@ -11,8 +11,8 @@ import typer
 from maseg_nnunet.errors import as_text
 
 if TYPE_CHECKING:
-    from maseg_nnunet.outcomes import Outcome
-    from maseg_nnunet.pipeline import Summary
+    from maseg_nnunet.prediction.journal import Outcome
+    from maseg_nnunet.prediction.predict import Summary
 
 
 def predict(
@@ -63,16 +63,16 @@ def predict(
 
     Example: maseg predict exams/ -o out --format nifti,dicom-seg --preview --statistics --report run.json
     """
-    from maseg_nnunet.command import interrupted_by_sigterm
-    from maseg_nnunet.model_folder import find_model
+    from maseg_nnunet.models.folder import find_model
+    from maseg_nnunet.parallel.signals import interrupted_by_sigterm
     from maseg_nnunet.writers.results import parse_formats
 
     formats = parse_formats(format_)
     found = find_model(model).absolute()
     from maseg_nnunet.errors import DatasetError
-    from maseg_nnunet.outcomes import Status
-    from maseg_nnunet.pipeline import predict as run
-    from maseg_nnunet.steps import Settings
+    from maseg_nnunet.prediction.journal import Status
+    from maseg_nnunet.prediction.predict import predict as run
+    from maseg_nnunet.prediction.segment_file import Settings
 
     settings = Settings(
         model=found,

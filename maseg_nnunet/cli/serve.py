@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 
-from maseg_nnunet.command import on_signals
 from maseg_nnunet.errors import UsageError
+from maseg_nnunet.parallel.signals import on_signals
 
 
 def serve(
@@ -44,10 +44,11 @@ def serve(
     Example: maseg serve --spool /var/lib/maseg --caller PACS@10.0.0.5 --destination PACS@10.0.0.5:104 --host 0.0.0.0
     """
     try:
-        from maseg_nnunet.pacs import Caller, Node, Server, Settings, segment_to_seg
+        from maseg_nnunet.serving.nodes import Caller, Node, Settings
+        from maseg_nnunet.serving.server import Server, segment_to_seg
     except ModuleNotFoundError as error:
         raise UsageError('maseg serve needs pynetdicom: pip install "maseg-nnunet[pacs]"') from error
-    from maseg_nnunet.spool import Spool
+    from maseg_nnunet.serving.spool import Spool
 
     settings = Settings(
         callers=tuple(Caller.parse(text) for text in caller),
@@ -56,7 +57,7 @@ def serve(
         host=host,
         port=port,
     )
-    from maseg_nnunet.inference import Segmenter
+    from maseg_nnunet.prediction.segmenter import Segmenter
 
     segmenter = Segmenter(model, device, tta=tta, keep_largest=keep_largest)
     ours = logging.getLogger("maseg_nnunet")

@@ -26,10 +26,10 @@ def sweep(
     from rich.console import Console
     from rich.table import Table
 
-    from maseg_nnunet import sweep as library
+    from maseg_nnunet.dataset.folders import PREPROCESSED, dataset_folder, nnunet_folder
     from maseg_nnunet.errors import ModelError
-    from maseg_nnunet.parallel import commands_end_with_us, gpu_numbers
-    from maseg_nnunet.paths import PREPROCESSED, dataset_folder, nnunet_folder
+    from maseg_nnunet.experiments import loss_sweep as library
+    from maseg_nnunet.parallel.commands import commands_end_with_us, gpu_numbers
 
     numbers = gpu_numbers(gpus, device)
     planned = f"run `maseg plan -d {dataset} --plans {plans}`"

@@ -7,15 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from maseg_nnunet.evaluation import statistics as tests
-from maseg_nnunet.evaluation.cases import masks_in, score_folder
+from maseg_nnunet.dataset.cases import masks_in
+from maseg_nnunet.dataset.manifest import ManifestRow, read_manifest
+from maseg_nnunet.evaluation import significance as tests
 from maseg_nnunet.evaluation.output import write_tables
 from maseg_nnunet.evaluation.pictures import draw_pictures
 from maseg_nnunet.evaluation.report import OVERALL_A, write_report
+from maseg_nnunet.evaluation.scoring import score_folder
 from maseg_nnunet.evaluation.tables import Table, table8
 from maseg_nnunet.labels import Label
 from maseg_nnunet.mammogram import Intent
-from maseg_nnunet.manifest import ManifestRow, read_manifest
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,4 +1,4 @@
-"""Scores of one predicted mask against one reference mask. Not reading masks (`cases.py`), not averaging (`tables.py`).
+"""Scores of one predicted mask against one reference mask. Not reading (`scoring.py`), not averaging (`tables.py`).
 
 Dice is Eq. 4 of Verboom et al., J. Med. Imaging 11(1) 014001 (2024); the overall Dice and the false positives and
 negatives are of its section 2.3.1. Boundary distances are not in the paper.

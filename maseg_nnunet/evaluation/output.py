@@ -7,10 +7,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from maseg_nnunet.evaluation import statistics as tests
-from maseg_nnunet.evaluation.cases import write_cases
+from maseg_nnunet.evaluation import significance as tests
 from maseg_nnunet.evaluation.pictures import Picture
 from maseg_nnunet.evaluation.report import write_report
+from maseg_nnunet.evaluation.scoring import write_cases
 from maseg_nnunet.evaluation.tables import (
     Table,
     beside_published,

@@ -17,12 +17,12 @@ import numpy as np
 import numpy.typing as npt
 
 from maseg_nnunet.arrays import Mask, Region
+from maseg_nnunet.dataset.cases import image_of, masks_in, read_labels, reference_of
+from maseg_nnunet.dataset.manifest import ManifestRow
 from maseg_nnunet.errors import RefusedError
-from maseg_nnunet.evaluation.cases import image_of, masks_in, read_labels, reference_of
 from maseg_nnunet.labels import Label
 from maseg_nnunet.mammogram import Flag
-from maseg_nnunet.manifest import ManifestRow
-from maseg_nnunet.parallel import in_threads
+from maseg_nnunet.parallel.threads import in_threads
 from maseg_nnunet.readers.masks import read_mask
 from maseg_nnunet.writers.png import shrink, to_gray
 

@@ -1,5 +1,5 @@
 """Tables 5 to 9 of the paper from scored cases, in its layout and rounding. Not the tests between groups
-(`statistics.py`), not how a table is shown (`report.py`)."""
+(`significance.py`), not how a table is shown (`report.py`)."""
 
 from __future__ import annotations
 

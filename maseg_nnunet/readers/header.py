@@ -15,6 +15,7 @@ from maseg_nnunet.mammogram import Flag, Identity, Intent, Side, View
 from maseg_nnunet.readers.attributes import code, integer, items, text, texts
 from maseg_nnunet.readers.identity import is_dummy_patient_id, read_identity
 from maseg_nnunet.readers.spacing import read_spacing
+from maseg_nnunet.readers.vendors import recognise
 from maseg_nnunet.readers.views import (
     is_specimen,
     read_modifiers,
@@ -23,7 +24,6 @@ from maseg_nnunet.readers.views import (
     side_from_path,
     view_from_path,
 )
-from maseg_nnunet.vendors import recognise
 
 _MAMMOGRAPHY: Final = {
     uid.DigitalMammographyXRayImageStorageForPresentation: Intent.PROCESSED,

@@ -16,9 +16,9 @@ from pydicom.dataset import Dataset
 from maseg_nnunet.errors import Reason, RefusedError
 from maseg_nnunet.mammogram import Flag, Intent
 from maseg_nnunet.readers.attributes import code, first_level, is_present, items, levels, numbers, text, texts
+from maseg_nnunet.readers.lut_table import read_table
 from maseg_nnunet.readers.pixels import Stored
-from maseg_nnunet.readers.tables import read_table
-from maseg_nnunet.vendors import VENDORS
+from maseg_nnunet.readers.vendors import VENDORS
 from maseg_nnunet.voi import NORMAL, CaseLuts, Function, LookUpTable, apply_lut, can_be_base, full_range
 
 _WINDOW_FUNCTIONS: Final = {f.value: f for f in (Function.LINEAR, Function.LINEAR_EXACT, Function.SIGMOID)}

@@ -22,8 +22,8 @@ from maseg_nnunet.arrays import Mask
 from maseg_nnunet.errors import Reason, RefusedError
 from maseg_nnunet.labels import Label
 from maseg_nnunet.readers.dicom import is_dicom
+from maseg_nnunet.readers.dicom_seg import check_mask_size, read_instance_uid, read_seg
 from maseg_nnunet.readers.film import is_film, read_gray
-from maseg_nnunet.readers.seg import check_mask_size, read_instance_uid, read_seg
 
 _ITK: Final = {
     ".nii.gz": "NiftiImageIO",

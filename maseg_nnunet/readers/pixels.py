@@ -20,7 +20,7 @@ from maseg_nnunet.errors import Reason, RefusedError
 from maseg_nnunet.readers import decoders
 from maseg_nnunet.readers.attributes import code, first_level, integer, is_present, items, levels, number, words
 from maseg_nnunet.readers.codestream import CodestreamError, IncompleteError
-from maseg_nnunet.readers.tables import read_table
+from maseg_nnunet.readers.lut_table import read_table
 
 _NATIVE: Final = (
     uid.ImplicitVRLittleEndian,

@@ -2,7 +2,7 @@
 
 It takes the patient and study of its source, whose header may be incomplete or illegal in places: what must be there
 and is not becomes empty, what the object can't do without (the UIDs) is a reason to write none. Not for reading
-segmentations, not for sending them (`pacs.py`).
+segmentations, not for sending them (`serving/server.py`).
 
 UIDs are made from the source's header, the algorithm and the mask: the same result sent twice is one object to an
 archive, another mask or a corrected patient is another object. Every object is a series of its own, because viewers

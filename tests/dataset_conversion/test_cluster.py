@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from maseg_nnunet.dataset_conversion.conversion import Request, convert_dataset
+from maseg_nnunet.dataset_conversion.convert_dataset import Request, convert_dataset
 from maseg_nnunet.dataset_conversion.datasets import REGISTRY
 from maseg_nnunet.errors import UsageError
-from tests.dataset_conversion.test_conversion import contents
+from tests.dataset_conversion.test_convert_dataset import contents
 
 distributed = pytest.importorskip("distributed", reason="the extra [cluster] is not installed")
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from maseg_nnunet.dataset.manifest import MANIFEST, ManifestRow, read_manifest, write_manifest
 from maseg_nnunet.dataset_conversion.combine import combine
-from maseg_nnunet.dataset_conversion.conversion import Request, convert_dataset
-from maseg_nnunet.dataset_conversion.convert import Settings
+from maseg_nnunet.dataset_conversion.convert_case import Settings
+from maseg_nnunet.dataset_conversion.convert_dataset import Request, convert_dataset
 from maseg_nnunet.dataset_conversion.datasets import REGISTRY
 from maseg_nnunet.errors import DatasetError, UsageError
 from maseg_nnunet.files import write_json
-from maseg_nnunet.manifest import MANIFEST, ManifestRow, read_manifest, write_manifest
 from tests.commands import Run
 
 MINI_MIAS = REGISTRY["mini_mias"]

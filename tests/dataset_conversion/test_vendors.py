@@ -16,12 +16,12 @@ import pydicom
 import pytest
 import SimpleITK
 
-from maseg_nnunet.dataset_conversion.conversion import Request, convert_dataset
-from maseg_nnunet.dataset_conversion.convert import Settings
+from maseg_nnunet.dataset.manifest import ManifestRow, read_manifest
+from maseg_nnunet.dataset_conversion.convert_case import Settings
+from maseg_nnunet.dataset_conversion.convert_dataset import Request, convert_dataset
 from maseg_nnunet.dataset_conversion.datasets import REGISTRY
 from maseg_nnunet.mammogram import Intent
-from maseg_nnunet.manifest import ManifestRow, read_manifest
-from maseg_nnunet.phantom_dicom import PLANTED, write_exam
+from maseg_nnunet.synthetic.phantom_dicom import PLANTED, write_exam
 from maseg_nnunet.voi import CaseLuts
 from tests.commands import stumbling
 

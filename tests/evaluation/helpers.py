@@ -3,7 +3,7 @@
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
-from maseg_nnunet.manifest import ManifestRow, write_manifest
+from maseg_nnunet.dataset.manifest import ManifestRow, write_manifest
 
 
 def row(case, woman="w1", view="MLO", dataset="fuji", subset="test", **more):

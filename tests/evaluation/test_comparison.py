@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from maseg_nnunet.evaluation.cases import ProblemsError, parse_merge, select_rows
+from maseg_nnunet.dataset.cases import select_rows
 from maseg_nnunet.evaluation.comparison import _names, write_comparison
+from maseg_nnunet.evaluation.scoring import ProblemsError, parse_merge
 from tests.evaluation.helpers import make_dataset, mask_with, row, write_mask
 
 WOMEN = 6

@@ -7,11 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from maseg_nnunet.evaluation.cases import score_folder, select_rows
+from maseg_nnunet.dataset.cases import select_rows
 from maseg_nnunet.evaluation.charts import dice_boxes
 from maseg_nnunet.evaluation.comparison import write_comparison
 from maseg_nnunet.evaluation.output import write_evaluation
 from maseg_nnunet.evaluation.pictures import draw_pictures, edges_of
+from maseg_nnunet.evaluation.scoring import score_folder
 from maseg_nnunet.evaluation.tables import with_groups
 from maseg_nnunet.mammogram import Flag
 from tests.evaluation.helpers import make_dataset, row, write_mask

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 import pytest
 
-from maseg_nnunet.demo import LEAST_BREAST_DICE, LEAST_PECTORAL_DICE, Outcome
 from maseg_nnunet.errors import ModelError
+from maseg_nnunet.experiments.demo import LEAST_BREAST_DICE, LEAST_PECTORAL_DICE, Outcome
 
 pytestmark = pytest.mark.slow
 

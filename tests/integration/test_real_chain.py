@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from maseg_nnunet.manifest import read_manifest
+from maseg_nnunet.dataset.manifest import read_manifest
 
 pytestmark = [pytest.mark.slow, pytest.mark.data]
 

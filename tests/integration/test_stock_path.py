@@ -20,20 +20,20 @@ import SimpleITK as sitk  # noqa: N813
 import torch
 from torch import nn
 
-from maseg_nnunet.inference import Segmenter
+from maseg_nnunet.dataset.manifest import read_manifest
 from maseg_nnunet.labels import Label
 from maseg_nnunet.mammogram import Intent, Mammogram, Side, View
-from maseg_nnunet.manifest import read_manifest
-from maseg_nnunet.model_folder import build_network
-from maseg_nnunet.phantom import make_phantom
-from maseg_nnunet.phantom_dicom import write_exam
-from maseg_nnunet.pipeline import predict
-from maseg_nnunet.precision import autocast, on_device
+from maseg_nnunet.models.folder import build_network
+from maseg_nnunet.models.precision import autocast, on_device
+from maseg_nnunet.prediction.predict import predict
+from maseg_nnunet.prediction.segment_file import Settings
+from maseg_nnunet.prediction.segmenter import Segmenter
 from maseg_nnunet.readers.masks import read_mask
-from maseg_nnunet.steps import Settings
+from maseg_nnunet.synthetic.phantom import make_phantom
+from maseg_nnunet.synthetic.phantom_dicom import write_exam
 from maseg_nnunet.voi import CaseLuts, Function, LookUpTable
 from tests.commands import Run
-from tests.models import plain_unet, write_model
+from tests.tiny_models import plain_unet, write_model
 from tests.trainers.tiny import command, full_environment
 
 Mask = npt.NDArray[np.uint8]

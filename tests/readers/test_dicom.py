@@ -13,8 +13,8 @@ from pydicom.dataset import Dataset, FileMetaDataset
 
 from maseg_nnunet.errors import Reason, RefusedError
 from maseg_nnunet.mammogram import Flag, Intent, Side, View
-from maseg_nnunet.phantom_dicom import VENDORS, write_exam
 from maseg_nnunet.readers import read_header, read_mammogram
+from maseg_nnunet.synthetic.phantom_dicom import VENDORS, write_exam
 from tests.readers.dicom_factory import LOSSLESS, LOSSY, code, item, make, picture, save, write
 
 

@@ -15,14 +15,14 @@ import pytest
 import torch
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 
+from maseg_nnunet.dataset.folders import SPLITS, VOI_LUTS
+from maseg_nnunet.dataset.folds import check_cases
+from maseg_nnunet.dataset.manifest import MANIFEST, read_manifest, write_manifest
 from maseg_nnunet.errors import DatasetError, OutputError
-from maseg_nnunet.folds import check_cases
-from maseg_nnunet.losses import CrossEntropyAndDice, PlainCrossEntropy, WeightedCrossEntropy, WeightedFocal
-from maseg_nnunet.manifest import MANIFEST, read_manifest, write_manifest
-from maseg_nnunet.paths import SPLITS, VOI_LUTS
 from maseg_nnunet.trainers.maseg_trainer import BEST, FINAL, LATEST, MasegTrainer
 from maseg_nnunet.trainers.maseg_variants import MasegTrainerVaried
-from maseg_nnunet.varied_patches import Variety
+from maseg_nnunet.training.losses import CrossEntropyAndDice, PlainCrossEntropy, WeightedCrossEntropy, WeightedFocal
+from maseg_nnunet.training.varied_patches import Variety
 from tests.trainers import tiny
 
 # timm, which nnU-Net imports, decorates a class with something that PyTorch has deprecated.
@@ -368,7 +368,7 @@ def test_training_step_in_bfloat16_is_close_to_float32(tiny_base: Path, monkeypa
     scripted(monkeypatch, ())
     results = []
     for bf16 in (True, False):
-        monkeypatch.setattr("maseg_nnunet.precision.cpu_has_bf16", lambda bf16=bf16: bf16)
+        monkeypatch.setattr("maseg_nnunet.models.precision.cpu_has_bf16", lambda bf16=bf16: bf16)
         torch.manual_seed(0)
         np.random.seed(0)  # noqa: NPY002
         trainer = make(tiny_base)

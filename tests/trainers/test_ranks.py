@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from maseg_nnunet.early_stopping import judge
+from maseg_nnunet.training.early_stopping import judge
 from tests.trainers import tiny
 
 LOSSES = ((1.0, 0.5, 2.0, 2.0, 2.0, 2.0), (3.0, 4.0, 1.0, 2.6, 2.6, 2.6))

@@ -12,13 +12,13 @@ from typing import Any, Final
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
-from maseg_nnunet.dataset_json import dataset_json
+from maseg_nnunet.dataset.description import dataset_json
+from maseg_nnunet.dataset.folders import DATASET_JSON, FINGERPRINT, SPLITS, VOI_LUTS, trainers_folder
+from maseg_nnunet.dataset.manifest import MANIFEST, ManifestRow, write_manifest
 from maseg_nnunet.mammogram import Side, View
-from maseg_nnunet.manifest import MANIFEST, ManifestRow, write_manifest
-from maseg_nnunet.paths import DATASET_JSON, FINGERPRINT, SPLITS, VOI_LUTS, trainers_folder
-from maseg_nnunet.phantom import make_phantom
+from maseg_nnunet.synthetic.phantom import make_phantom
 from maseg_nnunet.voi import CaseLuts, Function, LookUpTable
-from tests.models import plain_unet
+from tests.tiny_models import plain_unet
 
 NUMBER: Final = "999"
 DATASET: Final = f"Dataset{NUMBER}_Tiny"

@@ -31,9 +31,9 @@ from pydicom.uid import (
 from maseg_nnunet.errors import OutputError
 from maseg_nnunet.labels import Label
 from maseg_nnunet.mammogram import Side, View
-from maseg_nnunet.phantom_dicom import VENDORS, write_exam
 from maseg_nnunet.readers import read_mammogram
 from maseg_nnunet.readers.masks import read_mask
+from maseg_nnunet.synthetic.phantom_dicom import VENDORS, write_exam
 from maseg_nnunet.writers import dicom_seg as module
 from maseg_nnunet.writers.dicom_seg import Algorithm, write_dicom_seg
 from maseg_nnunet.writers.nifti import write_nifti

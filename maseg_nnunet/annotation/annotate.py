@@ -1,0 +1,177 @@
+"""First masks for a person to correct in ITK-SNAP: of each image a mask, the picture, and a workspace that opens both.
+
+The mask (NIfTI, on the source's grid, named by the image's stem) is what is corrected; `convert_vendor --masks` reads
+it back. How a mask is made is `otsu.py`, or a trained model.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from maseg_nnunet.annotation.itk_snap import label_file, workspace
+from maseg_nnunet.arrays import Mask
+from maseg_nnunet.errors import DatasetError, MasegError, Reason, RefusedError, as_text, reason_of
+from maseg_nnunet.evaluation.metrics import CaseScore, score_case
+from maseg_nnunet.files import stamp, write_text
+from maseg_nnunet.mammogram import Mammogram, View
+from maseg_nnunet.prediction.sources import Source, find_sources
+from maseg_nnunet.readers import read_mammogram
+from maseg_nnunet.readers.masks import read_mask
+from maseg_nnunet.writers.nifti import write_nifti
+
+Annotator = Callable[[Mammogram], Mask]
+
+LABEL_FILE: Final = "labels.txt"
+REPORT: Final = "report.csv"
+STAMPS: Final = "images.jsonl"
+"""Which image each mask is of: stem and stamp (`files.stamp`), one line an image."""
+
+PICTURE: Final = "_picture"
+"""Follows the stem in the name of the displayed image that ITK-SNAP opens."""
+
+_SUFFIXES: Final = (".nii.gz", ".nii", ".nrrd", ".mha", ".png")
+
+
+@dataclass(frozen=True)
+class Annotated:
+    """What became of one image: "written", "kept" (its mask was there already), or why not.
+
+    Where it was compared, its score, or why its mask, which is there, has none.
+    """
+
+    name: str
+    outcome: str
+    score: CaseScore | None = None
+    unscored: str = ""
+
+
+def annotate(
+    inputs: Sequence[Path],
+    output: Path,
+    annotator: Annotator,
+    *,
+    spacing_mm: float | None = None,
+    view: View | None = None,
+    references: Path | None = None,
+    overwrite: bool = False,
+) -> Iterator[Annotated]:
+    """Annotate every image of `inputs`, one at a time, as they are found.
+
+    A mask that is there already may have been corrected by hand: it is kept unless `overwrite`. `view` serves images
+    that tell none. `references`: a folder of masks by stem, which all masks are scored against. Files of a folder
+    that are no images are passed over. A mask that is there of another image of that name is a problem.
+    """
+    if references is not None and not references.is_dir():
+        raise DatasetError(f"the folder of reference masks {references} does not exist")
+    sources = find_sources(inputs, output)
+    stamps = _read_stamps(output / STAMPS)
+    if overwrite or not (output / LABEL_FILE).exists():
+        write_text(output / LABEL_FILE, label_file())
+    for source in sources:
+        target = output / f"{source.stem}.nii.gz"
+        try:
+            if problem := source.problem or _clash(output, source.stem):
+                raise DatasetError(problem)
+            now = stamp(source.path)
+            if target.is_file() and not overwrite:
+                if stamps.get(source.stem, now) != now:
+                    raise DatasetError("another image of that name has its mask there: choose another --output")
+                yield _compared(
+                    Annotated(source.name, "kept"), partial(_score_kept, references, source, target, spacing_mm)
+                )
+                continue
+            mammogram = read_mammogram(source.path, spacing_mm=spacing_mm)
+            if view is not None and mammogram.view is View.UNKNOWN:
+                mammogram = replace(mammogram, view=view)
+            mask = annotator(mammogram)
+            _write(output, source, mammogram, mask)
+            with (output / STAMPS).open("a", encoding="utf-8") as lines:
+                # A run that was killed may have left half a line.
+                lines.write("\n" + json.dumps([source.stem, now]) + "\n")
+            yield _compared(Annotated(source.name, "written"), partial(_score, references, source, mammogram, mask))
+        except RefusedError as error:
+            if source.listed or error.reason is not Reason.NOT_DICOM:
+                yield Annotated(source.name, str(error))
+        except MasegError as error:
+            yield Annotated(source.name, str(error))
+        except UnicodeEncodeError:
+            yield Annotated(source.name, "its name holds bytes that are no text, which ITK-SNAP can't open: rename it")
+        except Exception as error:  # a file that nobody thought of: it is named, and the rest goes on
+            yield Annotated(source.name, reason_of(error))
+
+
+def _read_stamps(path: Path) -> dict[str, str]:
+    """Stamp of the image that each stem's mask is of, as far as it was noted; a torn line is passed over."""
+    stamps: dict[str, str] = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        with suppress(ValueError):
+            stem, found = json.loads(line)
+            stamps[stem] = found
+    return stamps
+
+
+def _clash(output: Path, stem: str) -> str:
+    """Why an image of that stem can't be annotated: a picture of one image is called as the mask of another; or ""."""
+    if (output / f"{stem}.itksnap").exists():
+        return ""
+    picture, base = output / f"{stem}{PICTURE}.nii.gz", stem.removesuffix(PICTURE)
+    if picture.exists():
+        return f"its picture would replace the mask {picture.name}: rename it"
+    if base != stem and (output / f"{base}.itksnap").exists():
+        return f"its mask would replace the picture of {base}: rename it"
+    return ""
+
+
+def _write(output: Path, source: Source, mammogram: Mammogram, mask: Mask) -> None:
+    """The workspace first, which tells whose picture it is; an image counts as annotated when its mask is there."""
+    picture = output / f"{source.stem}{PICTURE}.nii.gz"
+    target = output / f"{source.stem}.nii.gz"
+    write_text(output / f"{source.stem}.itksnap", workspace(picture, target))
+    write_nifti(picture, np.asarray(np.round(mammogram.displayed() * 255), dtype=np.uint8), mammogram.spacing)
+    write_nifti(target, mask, mammogram.spacing)
+
+
+def _compared(image: Annotated, score: Callable[[], CaseScore | None]) -> Annotated:
+    """`image` with its score: what can't be read of the reference takes nothing from the mask."""
+    try:
+        return replace(image, score=score())
+    except MasegError as error:
+        return replace(image, unscored=f"not compared with its reference: {error}")
+
+
+def _score_kept(references: Path | None, source: Source, target: Path, spacing_mm: float | None) -> CaseScore | None:
+    if references is None:
+        return None
+    mammogram = read_mammogram(source.path, spacing_mm=spacing_mm)
+    return _score(references, source, mammogram, read_mask(target, mammogram.shape))
+
+
+def _score(references: Path | None, source: Source, mammogram: Mammogram, mask: Mask) -> CaseScore | None:
+    if references is None:
+        return None
+    for suffix in _SUFFIXES:
+        for stem in (source.stem, Path(source.stem).name):
+            path = references / f"{stem}{suffix}"
+            if path.is_file():
+                return score_case(mask, read_mask(path, mammogram.shape), mammogram.spacing)
+    return None
+
+
+def write_report(path: Path, results: Sequence[Annotated]) -> None:
+    """The scores as CSV, one row an image that had a reference."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["image", *(field.name for field in fields(CaseScore))])
+    rows = ((as_text(r.name), r.score) for r in results if r.score is not None)
+    writer.writerows([name, *asdict(score).values()] for name, score in rows)
+    write_text(path, text.getvalue())

@@ -1,0 +1,1 @@
+"""A converted data set on disk: its folders, its cases, its folds and its plans."""

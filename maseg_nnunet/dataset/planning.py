@@ -1,0 +1,272 @@
+"""From a plan template to what `nnUNetv2_train` needs: nnU-Net's plans file, and the data preprocessed for it.
+
+A template (the JSON files of `maseg_nnunet.plans`) names what the paper or a measurement fixes: spacing, patch, batch,
+network. The data set gives the rest, which nnU-Net's own fingerprint and preprocessing find out; nothing is resampled
+or normalized by this project here. nnU-Net's own planner stays as usable on the same data set.
+
+In nnUNet_preprocessed/DatasetNNN_Name this leaves, beside nnU-Net's files: the plans file NAME.json; copies of
+dataset.json, splits_final.json, manifest.csv and voi_luts.json, so that training needs nothing of nnUNet_raw; and
+.NAME_2d.json, written last, which says for which settings the folder NAME_2d was preprocessed to its end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import logging
+import os
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from maseg_nnunet.dataset.folders import (
+    DATASET_JSON,
+    FINGERPRINT,
+    PREPROCESSED,
+    RAW,
+    RESULTS,
+    SPLITS,
+    VOI_LUTS,
+    dataset_folder,
+    finished_marker,
+    nnunet_folder,
+)
+from maseg_nnunet.dataset.manifest import MANIFEST
+from maseg_nnunet.errors import DatasetError, PlanError
+from maseg_nnunet.files import locked, write_bytes, write_json
+
+logger = logging.getLogger(__name__)
+
+CONFIGURATION: Final = "2d"
+
+_SAMPLES: Final = 1_000_000
+"""Gray values that nnU-Net's fingerprint draws; its own 1e8 take gigabytes, for statistics that no plan here uses."""
+
+_LINEAR: Final = {"is_seg": False, "order": 1, "order_z": 0, "force_separate_z": None}
+
+
+def template_names() -> list[str]:
+    """The templates that come with the package, sorted."""
+    names = (entry.name for entry in files("maseg_nnunet.plans").iterdir())
+    return sorted(name.removesuffix(".json") for name in names if name.endswith(".json"))
+
+
+def load_template(name: str) -> dict[str, Any]:
+    """The template's content: description, spacing (mm), patch_size, batch_size, architecture.
+
+    Raises PlanError where there is no template of that name.
+    """
+    if name not in template_names():
+        raise PlanError(f"no plan template {name!r}: there are {', '.join(template_names())}")
+    template: dict[str, Any] = json.loads((files("maseg_nnunet.plans") / f"{name}.json").read_text(encoding="utf-8"))
+    return template
+
+
+def plan(dataset_id: int, template: str, *, preprocess: bool = True, workers: int = 2) -> Path:
+    """Plan, and preprocess, data set `dataset_id` of nnUNet_raw by `template`; the path of the plans file.
+
+    Run again, it does only what is missing or out of date: a file that is newer than what was made of it, another
+    template, or a preprocessing that was interrupted. `workers` processes are spawned for the fingerprint and for
+    preprocessing, so a script that calls this needs its `if __name__ == "__main__":`.
+
+    Raises PlanError (no such template), UsageError (nnU-Net's folders are not set), DatasetError (no such data set, one
+    without splits, not in VOI units, with files missing or unreadable).
+    """
+    settings = load_template(template)
+    raw = dataset_folder(nnunet_folder(RAW), dataset_id)
+    _refuse_second_name(raw.name, dataset_id)
+    target = nnunet_folder(PREPROCESSED) / raw.name
+    dataset = _read_dataset(raw)
+    cases = _training_files(raw, dataset)
+    _check_splits(raw, cases)
+    for name in (DATASET_JSON, SPLITS, MANIFEST, VOI_LUTS):
+        if (raw / name).is_file():
+            write_bytes(target / name, (raw / name).read_bytes())
+
+    newest = max(path.stat().st_mtime for path in (raw / DATASET_JSON, *_flat(cases)))
+    fingerprint = _fingerprint(raw.name, target / FINGERPRINT, cases, newest, workers)
+    plans = fill(settings, template, raw.name, dataset, fingerprint)
+    path = target / f"{template}.json"
+    write_json(path, plans)
+    if preprocess:
+        _preprocess(dataset_id, path, cases, newest, workers)
+    return path
+
+
+def fill(
+    template: Mapping[str, Any],
+    name: str,
+    dataset_name: str,
+    dataset: Mapping[str, Any],
+    fingerprint: Mapping[str, Any],
+) -> dict[str, Any]:
+    """nnU-Net's plans of `template`, called `name`, for a data set's dataset.json and fingerprint.
+
+    Images are resampled linearly, labels by nnU-Net's linear vote; values stay as they are, since VOI units are
+    normalized already and the network clamps them.
+    """
+    spacings = np.asarray(fingerprint["spacings"], dtype=float)
+    shapes = np.asarray(fingerprint["shapes_after_crop"], dtype=float)
+    spacing = np.asarray(template["spacing"], dtype=float)
+    resampled = np.round(shapes[:, 1:] * spacings[:, 1:] / spacing)
+    channels = len(dataset["channel_names"])
+    configuration = {
+        "data_identifier": f"{name}_{CONFIGURATION}",
+        "preprocessor_name": "DefaultPreprocessor",
+        "batch_size": template["batch_size"],
+        "patch_size": list(template["patch_size"]),
+        "median_image_size_in_voxels": np.median(resampled, axis=0).tolist(),
+        "spacing": spacing.tolist(),
+        "normalization_schemes": ["NoNormalization"] * channels,
+        "use_mask_for_norm": [False] * channels,
+        "resampling_fn_data": "resample_data_or_seg_to_shape",
+        "resampling_fn_seg": "resample_data_or_seg_to_shape",
+        "resampling_fn_data_kwargs": _LINEAR,
+        "resampling_fn_seg_kwargs": {**_LINEAR, "is_seg": True},
+        "resampling_fn_probabilities": "resample_data_or_seg_to_shape",
+        "resampling_fn_probabilities_kwargs": _LINEAR,
+        "architecture": template["architecture"],
+        "batch_dice": True,
+    }
+    return {
+        "dataset_name": dataset_name,
+        "plans_name": name,
+        "original_median_spacing_after_transp": np.median(spacings, axis=0).tolist(),
+        "original_median_shape_after_transp": [round(n) for n in np.median(shapes, axis=0).tolist()],
+        "image_reader_writer": dataset.get("overwrite_image_reader_writer", "SimpleITKIO"),
+        "transpose_forward": [0, 1, 2],
+        "transpose_backward": [0, 1, 2],
+        "configurations": {CONFIGURATION: configuration},
+        "experiment_planner_used": "ExperimentPlanner",
+        "label_manager": "LabelManager",
+        "foreground_intensity_properties_per_channel": fingerprint["foreground_intensity_properties_per_channel"],
+    }
+
+
+def _refuse_second_name(name: str, dataset_id: int) -> None:
+    """nnU-Net gives up where one id has two names anywhere; say which and where before it does."""
+    for variable in (PREPROCESSED, RESULTS):
+        if base := os.environ.get(variable):
+            for other in sorted(Path(base).glob(f"Dataset{dataset_id:03d}_*")):
+                if other.is_dir() and other.name != name:
+                    raise DatasetError(f"{other} has the id of {name} in {RAW}: rename or remove one of the two")
+
+
+def _read_dataset(raw: Path) -> dict[str, Any]:
+    try:
+        dataset: dict[str, Any] = json.loads((raw / DATASET_JSON).read_text(encoding="utf-8"))
+        channels = dict(dataset["channel_names"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DatasetError(f"{raw / DATASET_JSON} is missing or broken: convert the data set again") from error
+    if set(channels.values()) != {"noNorm"}:
+        raise DatasetError(
+            f"{raw.name} is not in VOI units (its channels are {', '.join(map(str, channels.values()))}, not noNorm): "
+            "convert it with convert_vendor, or plan it with nnUNetv2_plan_and_preprocess"
+        )
+    return dataset
+
+
+Cases = Mapping[str, Sequence[Path]]
+
+
+def _training_files(raw: Path, dataset: Mapping[str, Any]) -> Cases:
+    """Image and label files of each training case, as nnU-Net finds them. Raises DatasetError where one is missing."""
+    ending = dataset["file_ending"]
+    if "dataset" in dataset:
+        entries = dataset["dataset"].items()
+        cases = {case: [raw / os.path.expandvars(p) for p in (*e["images"], e["label"])] for case, e in entries}
+    else:
+        first = f"_0000{ending}"
+        names = sorted(path.name.removesuffix(first) for path in (raw / "imagesTr").glob(f"*{first}"))
+        channels = range(len(dataset["channel_names"]))
+        cases = {
+            name: [
+                *(raw / "imagesTr" / f"{name}_{channel:04d}{ending}" for channel in channels),
+                raw / "labelsTr" / f"{name}{ending}",
+            ]
+            for name in names
+        }
+    if not cases:
+        raise DatasetError(f"{raw} has no training cases: convert the data set again")
+    if missing := [path for path in _flat(cases) if not path.is_file()]:
+        raise DatasetError(f"{missing[0]} is missing ({len(missing)} files in all): convert the data set again")
+    return cases
+
+
+def _flat(cases: Cases) -> Iterator[Path]:
+    return (path for paths in cases.values() for path in paths)
+
+
+def _check_splits(raw: Path, cases: Cases) -> None:
+    """A split that is missing, or names a case that is not there, would end in nnU-Net's own split: by image."""
+    path = raw / SPLITS
+    if not path.is_file():
+        raise DatasetError(f"{path} is missing, and nnU-Net would split by image, not by woman: convert the set again")
+    try:
+        named: set[str] = {case for fold in json.loads(path.read_bytes()) for case in (*fold["train"], *fold["val"])}
+    except (ValueError, KeyError, TypeError) as error:
+        raise DatasetError(f"{path} is not a list of folds with train and val: convert the set again") from error
+    if unknown := sorted(named - set(cases)):
+        raise DatasetError(f"{path} names {len(unknown)} cases that are not in imagesTr, {unknown[0]} for one")
+
+
+def _fingerprint(name: str, path: Path, cases: Cases, newest: float, workers: int) -> dict[str, Any]:
+    """nnU-Net's fingerprint, extracted anew where it is missing, older than the data, or of another number of cases."""
+    if path.is_file() and path.stat().st_mtime >= newest:
+        with contextlib.suppress(ValueError, KeyError):
+            fingerprint: dict[str, Any] = json.loads(path.read_bytes())
+            if len(fingerprint["shapes_after_crop"]) == len(cases):
+                return fingerprint
+    from nnunetv2.experiment_planning.dataset_fingerprint.fingerprint_extractor import DatasetFingerprintExtractor
+
+    with _nnunet("extract the fingerprint of", name):
+        extractor = DatasetFingerprintExtractor(name, workers)
+        extractor.num_foreground_voxels_for_intensitystats = _SAMPLES
+        extractor.run(overwrite_existing=True)
+    fresh: dict[str, Any] = json.loads(path.read_bytes())
+    return fresh
+
+
+def _preprocess(dataset_id: int, plans: Path, cases: Cases, newest: float, workers: int) -> None:
+    """nnU-Net's preprocessing, unless it was finished for these settings and these files."""
+    configuration = json.loads(plans.read_bytes())["configurations"][CONFIGURATION]
+    folder = plans.parent / configuration["data_identifier"]
+    done = finished_marker(plans.parent, folder.name)
+    # What the stored arrays depend on; network and batch may change without it.
+    wanted = {key: value for key, value in configuration.items() if key not in ("architecture", "batch_size")}
+    if done.is_file() and done.stat().st_mtime >= newest and json.loads(done.read_bytes()) == wanted:
+        stored = {path.name for path in folder.glob("*")}
+        if stored == {f"{case}{end}" for case in cases for end in (".b2nd", "_seg.b2nd", ".pkl")}:
+            logger.info("%s is up to date", folder)
+            return
+    from nnunetv2.experiment_planning.plan_and_preprocess_api import preprocess_dataset
+
+    # It begins by removing what is there: another run's, if that is at it.
+    with locked(plans.parent / ".lock"), _nnunet("preprocess", plans.parent.name):
+        done.unlink(missing_ok=True)
+        preprocess_dataset(dataset_id, plans.stem, (CONFIGURATION,), (workers,))
+        write_json(done, wanted)
+
+
+@contextlib.contextmanager
+def _nnunet(what: str, name: str) -> Iterator[None]:
+    """nnU-Net's prints go to the log (its progress bars, on stderr, stay), its exceptions become DatasetError."""
+    output = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(output), warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # nnU-Net copies files with distutils
+            yield
+    except Exception as error:
+        raise DatasetError(f"nnU-Net could not {what} {name}: {error}") from error
+    finally:
+        _log(output.getvalue().splitlines())
+
+
+def _log(lines: Iterable[str]) -> None:
+    for line in lines:
+        logger.debug("nnU-Net: %s", line)

@@ -1,0 +1,1 @@
+"""Chains of commands: the paper's experiments, its loss sweep, and the demo."""

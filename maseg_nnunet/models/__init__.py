@@ -1,0 +1,1 @@
+"""Trained models: the packaged ones, opening a model folder, importing and packing one."""

@@ -1,0 +1,1 @@
+"""From mammograms to masks: the segmenter, and many files through it."""

@@ -1,0 +1,1 @@
+"""A DICOM node: exams in, Segmentation objects out."""

@@ -1,0 +1,1 @@
+"""Images that are drawn: phantoms, and what augmentation draws into real ones."""

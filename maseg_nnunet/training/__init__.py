@@ -1,0 +1,1 @@
+"""What MasegTrainer is made of: patches, augmentation, losses, early stopping."""

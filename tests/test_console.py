@@ -1,0 +1,97 @@
+"""How commands end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+import typer
+
+from maseg_nnunet.console import run
+from maseg_nnunet.errors import ModelError, UsageError, place_of, reason_of
+from maseg_nnunet.parallel.signals import on_signals
+
+
+def ended(raised: BaseException, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> object:
+    app = typer.Typer()
+
+    @app.command()
+    def fails() -> None:
+        raise raised
+
+    monkeypatch.setattr(sys, "argv", ["maseg", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        run(app)
+    return stop.value.code
+
+
+@pytest.mark.parametrize(
+    ("raised", "status", "said"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted; what is finished is kept"),
+        (UsageError("no such\noption"), 2, "error: no such option"),
+        (ModelError("no model"), 1, "error: no model"),
+        (OSError(28, "No space left on device", "out"), 1, "error: out: No space left on device"),
+    ],
+)
+def test_one_line_and_a_status(
+    raised: BaseException, status: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ended(raised, monkeypatch) == status
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1
+
+
+def test_another_exit_is_left_alone(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ended(typer.Exit(1), monkeypatch) == 1
+    assert capsys.readouterr().err == ""
+
+
+def test_errors_of_others_are_told_without_their_text() -> None:
+    def told(error: Exception) -> str:
+        try:
+            raise error
+        except Exception as caught:
+            assert "Quitte" not in place_of(caught) and "test_console.py" in place_of(caught)
+            return reason_of(caught)
+
+    assert told(ValueError("Quitte^Mirabelle")) == "internal error: ValueError"
+    assert told(OSError(28, "No space left on device", "Quitte")) == "No space left on device"
+    for error in (MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")):
+        assert told(error) == "out of memory: do fewer at a time, or where there is more"
+
+
+def test_a_handler_of_signals_goes_with_its_block() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    seen: list[int] = []
+    with pytest.raises(OSError, match="full"), on_signals(lambda number, _: seen.append(number), signal.SIGTERM):
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise OSError("full")
+    assert seen == [signal.SIGTERM]
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_off_the_main_thread_signals_stay_as_they_are() -> None:
+    def block() -> None:
+        with on_signals(lambda *_: None, signal.SIGTERM):
+            handlers.append(signal.getsignal(signal.SIGTERM))
+
+    handlers: list[object] = []
+    thread = threading.Thread(target=block)
+    thread.start()
+    thread.join()
+    assert handlers == [signal.getsignal(signal.SIGTERM)]
+
+
+def test_a_path_that_is_no_text_can_be_printed(tmp_path: Path) -> None:
+    """In a process of its own: pytest's own streams are not the terminal's."""
+    lines = ["import sys, typer", "from maseg_nnunet.console import run", "app = typer.Typer()", "@app.command()",
+             "def show() -> None:", "    typer.echo('results in M\\udcfcller')", "run(app)"]  # fmt: skip
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
+    ended = subprocess.run([sys.executable, "-c", "\n".join(lines)], env=environment, capture_output=True, check=False)
+    assert (ended.returncode, ended.stdout) == (0, b"results in M\xfcller\n"), ended.stderr

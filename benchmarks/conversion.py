@@ -29,7 +29,7 @@ from pydicom.pixels import get_decoder
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from maseg_nnunet.dataset.folders import REPORT
-from maseg_nnunet.dataset_conversion.convert_case import ConvertTask, Settings, convert_case
+from maseg_nnunet.dataset_conversion.convert_case import ConversionSettings, ConvertTask, convert_case
 from maseg_nnunet.dataset_conversion.scan import Scanned
 from maseg_nnunet.dataset_conversion.selection import Selected
 from maseg_nnunet.mammogram import Intent, Side, View
@@ -66,7 +66,7 @@ def interleaved(first: Callable[[], object], second: Callable[[], object], repea
 def task(path: Path, scratch: Path) -> ConvertTask:
     scanned = Scanned(1, path, None, "w", 0, "e", "i", View.UNKNOWN, Side.UNKNOWN, Intent.PROCESSED, "")
     selected = Selected(scanned, "case", "predict")
-    return ConvertTask(selected, "dicom", Settings(), scratch / "case_0000.nii.gz", None, "")
+    return ConvertTask(selected, "dicom", ConversionSettings(), scratch / "case_0000.nii.gz", None, "")
 
 
 def conversion(path: Path, scratch: Path) -> Callable[[], object]:

@@ -36,7 +36,7 @@ _STRICTEST_FIRST: Final = ("test", "val", "train")
 
 
 @dataclass(frozen=True)
-class Part:
+class CombinedPart:
     """One converted data set: its folder, its cases (of the wanted intents) and their look-up tables.
 
     `drawn`: each woman, and the subset that she was drawn into.
@@ -93,7 +93,7 @@ def combine(
     return target
 
 
-def _read_part(folder: Path, raw_images: bool) -> Part:
+def _read_part(folder: Path, raw_images: bool) -> CombinedPart:
     every = read_manifest(folder)
     rows = tuple(row for row in every if raw_images or row.intent != "raw")
     # Of raw images too: sets with and without them must agree on who is tested, for one is tested by the other's model.
@@ -106,10 +106,10 @@ def _read_part(folder: Path, raw_images: bool) -> Part:
         of_rows = {row.case: json.dumps(luts[row.case], ensure_ascii=False) for row in rows}
     except (OSError, ValueError, KeyError) as error:
         raise DatasetError(f"{folder} was not converted to its end: run its convert_vendor again") from error
-    return Part(folder, rows, drawn, of_rows, description)
+    return CombinedPart(folder, rows, drawn, of_rows, description)
 
 
-def _check(parts: Sequence[Part]) -> None:
+def _check(parts: Sequence[CombinedPart]) -> None:
     spacings = {part.description.get(OURS, {}).get("target_spacing") for part in parts}
     if len(spacings) > 1:
         listed = ", ".join(f"{p.folder.name} {p.description.get(OURS, {}).get('target_spacing')}" for p in parts)
@@ -131,13 +131,13 @@ def _check(parts: Sequence[Part]) -> None:
             seen[row.case] = part.folder
 
 
-def _raw_windows(parts: Sequence[Part]) -> set[bool]:
+def _raw_windows(parts: Sequence[CombinedPart]) -> set[bool]:
     """Whether raw images were converted with the windows in their headers, of the parts that have such images."""
     with_raw = (part for part in parts if any(row.intent == "raw" for row in part.rows))
     return {bool(part.description.get(OURS, {}).get("raw_windows")) for part in with_raw}
 
 
-def _subsets(parts: Sequence[Part]) -> tuple[dict[str, str], int]:
+def _subsets(parts: Sequence[CombinedPart]) -> tuple[dict[str, str], int]:
     """The one subset of each woman, and how many women had several."""
     drawn: dict[str, set[str]] = defaultdict(set)
     for part in parts:
@@ -150,10 +150,10 @@ def _subsets(parts: Sequence[Part]) -> tuple[dict[str, str], int]:
 
 def _write(
     target: Path,
-    parts: Sequence[Part],
+    parts: Sequence[CombinedPart],
     rows: Sequence[ManifestRow],
     before: dict[str, ManifestRow],
-    origin: dict[str, Part],
+    origin: dict[str, CombinedPart],
     cross_validation: int,
 ) -> None:
     folds = [{row.case: row.subset for row in rows}]
@@ -224,7 +224,7 @@ def _link(target: Path, links: dict[Path, Path]) -> None:
             shutil.copyfile(file, link)
 
 
-def _sources(parts: Sequence[Part], numbers: dict[tuple[str, int], int]) -> Iterable[tuple[int, Path, str]]:
+def _sources(parts: Sequence[CombinedPart], numbers: dict[tuple[str, int], int]) -> Iterable[tuple[int, Path, str]]:
     for part in parts:
         file = part.folder / SOURCES
         if not file.is_file():
@@ -235,7 +235,7 @@ def _sources(parts: Sequence[Part], numbers: dict[tuple[str, int], int]) -> Iter
                     yield number, Path(row["path"]), row.get("stamp") or ""
 
 
-def _table2(parts: Sequence[Part], rows: Sequence[ManifestRow]) -> dict[str, Any]:
+def _table2(parts: Sequence[CombinedPart], rows: Sequence[ManifestRow]) -> dict[str, Any]:
     """Women and images of each part's subsets: the paper's Table 2."""
     table: dict[str, Any] = {}
     for key in (*(part.key for part in parts), "total"):

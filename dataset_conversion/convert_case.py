@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Settings:
+class ConversionSettings:
     """What decides the bytes of a converted case.
 
     `spacing` of the result in mm, 0 keeps the source's grid; `spacing_mm` of sources that state none; `labels` maps a
@@ -49,7 +49,7 @@ class ConvertTask:
 
     selected: Selected
     dataset: str
-    settings: Settings
+    settings: ConversionSettings
     image: Path
     label: Path | None
     signature: str

@@ -15,9 +15,9 @@ from typing import Any, Final
 from maseg_nnunet.dataset.cases import image_path, label_path
 from maseg_nnunet.dataset.folders import DATASET_JSON, REPORT
 from maseg_nnunet.dataset_conversion import nnunet_raw, scan
-from maseg_nnunet.dataset_conversion.convert_case import Converted, ConvertTask, Settings, convert_case
+from maseg_nnunet.dataset_conversion.convert_case import ConversionSettings, Converted, ConvertTask, convert_case
 from maseg_nnunet.dataset_conversion.datasets.base import Dataset, Found
-from maseg_nnunet.dataset_conversion.journal import JOURNAL, Journal, Outcome
+from maseg_nnunet.dataset_conversion.journal import JOURNAL, CaseOutcome, ConversionJournal
 from maseg_nnunet.dataset_conversion.mask_index import index_masks
 from maseg_nnunet.dataset_conversion.pseudonyms import KeyFile, Pseudonyms
 from maseg_nnunet.dataset_conversion.scan import Rejected, Scanned
@@ -45,7 +45,7 @@ class Request:
     folder: Path
     masks: Path | None = None
     intents: frozenset[Intent] = frozenset({Intent.PROCESSED})
-    settings: Settings = field(default_factory=Settings)
+    settings: ConversionSettings = field(default_factory=ConversionSettings)
     seed: int = 0
     split_file: Path | None = None
     key_file: Path | None = None
@@ -68,7 +68,7 @@ def convert_dataset(request: Request, progress: Progress = lambda stage, done, t
     if request.overwrite and (request.folder / REPORT).is_file():
         (request.folder / DATASET_JSON).unlink(missing_ok=True)  # nnU-Net must not take a mixture for a data set
         (request.folder / JOURNAL).unlink(missing_ok=True)
-    with Journal(request.folder) as journal:
+    with ConversionJournal(request.folder) as journal:
         if request.overwrite:
             (request.folder / REPORT).unlink(missing_ok=True)
         current = _convert(request, selection, journal, progress)
@@ -140,7 +140,7 @@ def _select(request: Request, found: Sequence[Found], progress: Progress) -> Sel
     return selection
 
 
-def _convert(request: Request, selection: Selection, journal: Journal, progress: Progress) -> list[str]:
+def _convert(request: Request, selection: Selection, journal: ConversionJournal, progress: Progress) -> list[str]:
     """Convert what is not done yet; return the signatures of all cases of this run."""
     signatures, tasks = [], []
     for selected in selection.cases:
@@ -175,7 +175,7 @@ def _task(request: Request, selected: Selected) -> ConvertTask:
     )
 
 
-def _signature(settings: Settings, selected: Selected) -> str:
+def _signature(settings: ConversionSettings, selected: Selected) -> str:
     """Changes whenever the case's bytes or its row would."""
     parts: list[object] = [version("maseg-nnunet"), sorted(asdict(settings).items(), key=str)]
     parts += [selected.case, selected.subset, selected.twin]
@@ -186,7 +186,7 @@ def _signature(settings: Settings, selected: Selected) -> str:
     return hashlib.blake2b(repr(parts).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
 
 
-def _is_done(task: ConvertTask, outcome: Outcome | None) -> bool:
+def _is_done(task: ConvertTask, outcome: CaseOutcome | None) -> bool:
     # What was rejected is tried again: a folder may have been opened, a decoder installed.
     if not isinstance(outcome, Converted):
         return False
@@ -197,7 +197,7 @@ def _describe(
     request: Request,
     settings: dict[str, Any],
     selection: Selection,
-    outcomes: list[Outcome],
+    outcomes: list[CaseOutcome],
     sources: dict[int, tuple[Path, str]],
 ) -> dict[str, Any]:
     converted = [outcome for outcome in outcomes if isinstance(outcome, Converted)]

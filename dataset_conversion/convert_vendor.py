@@ -103,7 +103,7 @@ def convert_vendor(
     from dataclasses import replace
 
     from maseg_nnunet.dataset.folders import RAW, nnunet_folder
-    from maseg_nnunet.dataset_conversion.convert_case import Settings
+    from maseg_nnunet.dataset_conversion.convert_case import ConversionSettings
     from maseg_nnunet.dataset_conversion.convert_dataset import Request
     from maseg_nnunet.errors import UsageError
     from maseg_nnunet.mammogram import Intent
@@ -123,7 +123,7 @@ def convert_vendor(
         folder=(base / dataset.folder if masks is not None else base).absolute(),
         masks=None if masks is None else masks.absolute(),
         intents=frozenset(intents),
-        settings=Settings(
+        settings=ConversionSettings(
             spacing=spacing,
             spacing_mm=spacing_mm,
             labels=_label_map(labels),

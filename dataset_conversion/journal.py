@@ -21,10 +21,10 @@ from maseg_nnunet.files import write_text
 
 JOURNAL: Final = ".journal.jsonl"
 
-Outcome = Converted | Rejected
+CaseOutcome = Converted | Rejected
 
 
-class Journal:
+class ConversionJournal:
     """Outcomes by signature, appended as they come. Use as a context manager."""
 
     def __init__(self, folder: Path) -> None:
@@ -32,8 +32,8 @@ class Journal:
         self._stream: IO[str] | None = None
         self.outcomes = self._read()
 
-    def _read(self) -> dict[str, Outcome]:
-        outcomes: dict[str, Outcome] = {}
+    def _read(self) -> dict[str, CaseOutcome]:
+        outcomes: dict[str, CaseOutcome] = {}
         if not self._path.is_file():
             return outcomes
         for line in self._path.read_text(encoding="utf-8").splitlines():
@@ -44,7 +44,7 @@ class Journal:
                 continue  # the line that a kill cut off, or one of another version: its file is converted again
         return outcomes
 
-    def __enter__(self) -> Journal:
+    def __enter__(self) -> ConversionJournal:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         torn = self._path.is_file() and not self._path.read_bytes().endswith(b"\n")
         self._stream = self._path.open("a", encoding="utf-8")
@@ -59,7 +59,7 @@ class Journal:
             self._stream.close()
             self._stream = None
 
-    def add(self, signature: str, outcome: Outcome) -> None:
+    def add(self, signature: str, outcome: CaseOutcome) -> None:
         """Append one outcome; it is with the operating system before this returns, so that a kill loses nothing."""
         if self._stream is None:
             raise RuntimeError("the journal is not open")
@@ -78,7 +78,7 @@ class Journal:
         write_text(self._path, "".join(kept))
 
 
-def _line(signature: str, outcome: Outcome) -> str:
+def _line(signature: str, outcome: CaseOutcome) -> str:
     if isinstance(outcome, Converted):
         entry: dict[str, Any] = {"signature": signature, "row": asdict(outcome.row), "luts": outcome.luts}
     else:
@@ -92,7 +92,7 @@ def _line(signature: str, outcome: Outcome) -> str:
     return json.dumps(entry, ensure_ascii=False) + "\n"
 
 
-def _outcome(entry: dict[str, Any]) -> Outcome:
+def _outcome(entry: dict[str, Any]) -> CaseOutcome:
     if "row" in entry:
         return Converted(ManifestRow(**entry["row"]), entry["luts"])
     return Rejected(entry["number"], Reason[entry["reason"]], entry["detail"], entry["case"])

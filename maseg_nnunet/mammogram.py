@@ -92,7 +92,8 @@ class Mammogram:
     `pixels`: shape (rows, columns), integer or float32, stored values after the modality LUT, padding already set to
     the dark extreme. `spacing`: (row, column) in mm. `spacing_source`: the attribute it came from. `luts`: all usable
     look-up tables, the base among them, and whether MONOCHROME1 turns them over. `vendor`: a key of
-    `readers/vendors.py`, or "unknown". `horizontal_flip` is recorded, never acted on; `patient_orientation` tells which way is up for a network.
+    `readers/vendors.py`, or "unknown". `horizontal_flip` is recorded, never acted on;
+    `patient_orientation` says which way is up for a network.
     """
 
     path: Path

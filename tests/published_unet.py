@@ -1,4 +1,4 @@
-"""The published network written down anew from its state dict's keys, as an independent reference for `published.py`."""
+"""The published network written down anew from its state dict's keys, an independent reference for `published.py`."""
 
 from __future__ import annotations
 

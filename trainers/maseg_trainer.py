@@ -42,7 +42,7 @@ from maseg_nnunet.training.losses import PAPER_ALPHA, PixelLoss, WeightedCrossEn
 from maseg_nnunet.training.patches import TrainingPatches, ValidationPatches, validation_iterations
 from maseg_nnunet.training.progress_plot import draw_progress
 
-COLUMNS: Final = 1
+COLUMN_AXIS: Final = 1
 """The image axis that may be mirrored: a breast has a left and a right form, but none upside down."""
 
 WITHOUT_DEEP_SUPERVISION: Final = "maseg_nnunet.network.UNet"
@@ -84,7 +84,7 @@ class MasegTrainer(nnUNetTrainer):
         self.initial_lr = 1e-3
         self.weight_decay = 1e-2
         self.num_epochs, self.num_iterations_per_epoch = self.length
-        self.inference_allowed_mirroring_axes: tuple[int, ...] | None = (COLUMNS,)
+        self.inference_allowed_mirroring_axes: tuple[int, ...] | None = (COLUMN_AXIS,)
         self.network: Any
         self.dataset_class: Any
         self._cases: int | None = None

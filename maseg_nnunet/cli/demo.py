@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from maseg_nnunet.experiments.demo import Outcome
+    from maseg_nnunet.experiments.demo import DemoResult
 
 
 def demo(
@@ -28,13 +28,13 @@ def demo(
     """
     from rich.console import Console
 
-    from maseg_nnunet.experiments.demo import Step, run_demo
+    from maseg_nnunet.experiments.demo import DemoStage, run_demo
     from maseg_nnunet.parallel.signals import interrupted_by_sigterm
 
     console = Console(highlight=False)
-    steps: list[Step] = []
+    steps: list[DemoStage] = []
 
-    def ended(step: Step) -> None:
+    def ended(step: DemoStage) -> None:
         steps.append(step)
         console.print(f"{step.title:<28}{step.seconds:7.1f} s  {step.note}")
 
@@ -49,7 +49,7 @@ def demo(
     outcome.check()
 
 
-def _table(outcome: Outcome) -> Table:
+def _table(outcome: DemoResult) -> Table:
     from rich import box
     from rich.table import Table
 

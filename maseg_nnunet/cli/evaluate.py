@@ -10,7 +10,7 @@ import typer
 from maseg_nnunet.errors import UsageError
 
 if TYPE_CHECKING:
-    from maseg_nnunet.evaluation.tables import Table
+    from maseg_nnunet.evaluation.tables import ReportTable
 
 
 def evaluate(
@@ -76,7 +76,7 @@ def evaluate(
     typer.echo(f"Written to {report}")
 
 
-def show(table: Table) -> None:
+def show(table: ReportTable) -> None:
     """Print a table to the terminal."""
     from rich import box
     from rich.console import Console

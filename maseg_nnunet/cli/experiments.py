@@ -83,22 +83,22 @@ def experiments(
     typer.echo(f"Written to {setup.report(experiment)}")
 
 
-def _parts(data: Path | None) -> tuple[library.Part, ...]:
+def _parts(data: Path | None) -> tuple[library.ExperimentPart, ...]:
     """The data sets of `data`, or the paper's that are converted, in the order of their numbers."""
     from maseg_nnunet.dataset.folders import RAW, nnunet_folder
     from maseg_nnunet.dataset_conversion.datasets import REGISTRY
     from maseg_nnunet.errors import UsageError
     from maseg_nnunet.evaluation.tables import DATASETS
-    from maseg_nnunet.experiments.paper import Part, read_sources
+    from maseg_nnunet.experiments.paper import ExperimentPart, read_sources
 
     known = {key: (dataset.dataset_id, dataset.folder) for key, dataset in REGISTRY.items()}
     if data is not None:
         sources = read_sources(data)
         if unknown := set(sources) - set(known):
             raise UsageError(f"{data}: {', '.join(sorted(unknown))} is no data set, there are {', '.join(known)}")
-        parts = [Part(key, *known[key], *places) for key, places in sources.items()]
+        parts = [ExperimentPart(key, *known[key], *places) for key, places in sources.items()]
     else:
-        parts = [Part(key, *known[key]) for key in DATASETS if (nnunet_folder(RAW) / known[key][1]).is_dir()]
+        parts = [ExperimentPart(key, *known[key]) for key in DATASETS if (nnunet_folder(RAW) / known[key][1]).is_dir()]
         if not parts:
             raise UsageError(
                 f"{nnunet_folder(RAW)} holds none of the paper's data sets: name their sources with --data"

@@ -37,9 +37,9 @@ def export(
     from maseg_nnunet.writers.results import parse_formats
 
     formats = parse_formats(format_)
-    from maseg_nnunet.prediction.export import STATISTICS, Settings, export_masks, write_statistics
+    from maseg_nnunet.prediction.export import STATISTICS, ExportSettings, export_masks, write_statistics
 
-    settings = Settings(output, formats, preview=preview, keep_largest=keep_largest)
+    settings = ExportSettings(output, formats, preview=preview, keep_largest=keep_largest)
     outcomes = []
     for outcome in export_masks(masks, converted, settings, workers or usable_cores()):
         if outcome.problem:

@@ -11,7 +11,7 @@ import typer
 from maseg_nnunet.errors import as_text
 
 if TYPE_CHECKING:
-    from maseg_nnunet.prediction.journal import Outcome
+    from maseg_nnunet.prediction.journal import FileOutcome
     from maseg_nnunet.prediction.predict import Summary
 
 
@@ -72,9 +72,9 @@ def predict(
     from maseg_nnunet.errors import DatasetError
     from maseg_nnunet.prediction.journal import Status
     from maseg_nnunet.prediction.predict import predict as run
-    from maseg_nnunet.prediction.segment_file import Settings
+    from maseg_nnunet.prediction.segment_file import PredictSettings
 
-    settings = Settings(
+    settings = PredictSettings(
         model=found,
         output=output.absolute(),
         formats=formats,
@@ -119,7 +119,7 @@ class _Progress:
     def __exit__(self, *unused: object) -> None:
         self._bar.stop()
 
-    def show(self, outcome: Outcome) -> None:
+    def show(self, outcome: FileOutcome) -> None:
         """Count one file, and name it where it is bad."""
         self._files += 1
         rate = self._files / max(time.monotonic() - self._begin, 1e-3)

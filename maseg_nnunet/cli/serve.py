@@ -44,13 +44,13 @@ def serve(
     Example: maseg serve --spool /var/lib/maseg --caller PACS@10.0.0.5 --destination PACS@10.0.0.5:104 --host 0.0.0.0
     """
     try:
-        from maseg_nnunet.serving.nodes import Caller, Node, Settings
+        from maseg_nnunet.serving.nodes import Caller, Node, ServerSettings
         from maseg_nnunet.serving.server import Server, segment_to_seg
     except ModuleNotFoundError as error:
         raise UsageError('maseg serve needs pynetdicom: pip install "maseg-nnunet[pacs]"') from error
     from maseg_nnunet.serving.spool import Spool
 
-    settings = Settings(
+    settings = ServerSettings(
         callers=tuple(Caller.parse(text) for text in caller),
         destination=Node.parse(destination),
         ae_title=ae_title,

@@ -68,25 +68,25 @@ class ManifestRow:
         return self.quality != "exclude"
 
 
-COLUMNS: Final = tuple(f.name for f in fields(ManifestRow))
+MANIFEST_COLUMNS: Final = tuple(f.name for f in fields(ManifestRow))
 _TYPES: Final = {f.name: {"int": int, "float": float}.get(str(f.type), str) for f in fields(ManifestRow)}
 
 
 def row_to_csv(row: ManifestRow) -> list[str]:
     """The row's cells in the order of COLUMNS."""
-    return [str(getattr(row, name)) for name in COLUMNS]
+    return [str(getattr(row, name)) for name in MANIFEST_COLUMNS]
 
 
 def row_from_csv(cells: dict[str, str]) -> ManifestRow:
     """The inverse of `row_to_csv`. Raises ValueError or KeyError on cells that are none."""
-    return ManifestRow(**{name: _TYPES[name](cells[name]) for name in COLUMNS})
+    return ManifestRow(**{name: _TYPES[name](cells[name]) for name in MANIFEST_COLUMNS})
 
 
 def write_manifest(path: Path, rows: Iterable[ManifestRow]) -> bool:
     """Write `rows` sorted by case; tell whether the file changed."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    writer.writerow(MANIFEST_COLUMNS)
     writer.writerows(row_to_csv(row) for row in sorted(rows))
     return write_text(path, text.getvalue())
 

@@ -14,7 +14,7 @@ from maseg_nnunet.evaluation.output import write_tables
 from maseg_nnunet.evaluation.pictures import draw_pictures
 from maseg_nnunet.evaluation.report import OVERALL_A, write_report
 from maseg_nnunet.evaluation.scoring import score_folder
-from maseg_nnunet.evaluation.tables import Table, table8
+from maseg_nnunet.evaluation.tables import ReportTable, table8
 from maseg_nnunet.labels import Label
 from maseg_nnunet.mammogram import Intent
 
@@ -33,7 +33,7 @@ def write_comparison(
     workers: int = 1,
     pictures: bool = True,
     of_paper: bool = False,
-) -> list[Table]:
+) -> list[ReportTable]:
     """Score `rows` by both `folders` (A, B), write cases_a.csv, cases_b.csv, tables and tests, return the tables.
 
     `merge` applies to A. Where `rows` are raw images alone and B holds their processed twins too, A on the raw image is

@@ -12,7 +12,7 @@ from maseg_nnunet.evaluation import significance as tests
 from maseg_nnunet.evaluation.output import write_tables
 from maseg_nnunet.evaluation.report import write_report
 from maseg_nnunet.evaluation.scoring import score_folder
-from maseg_nnunet.evaluation.tables import LeftOut, Table, dataset_name, table7, table9
+from maseg_nnunet.evaluation.tables import LeftOut, ReportTable, dataset_name, table7, table9
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +23,7 @@ Folders = tuple[Path, Path]
 
 def write_left_out(
     report: Path, dataset: Path, rows: Collection[ManifestRow], folders: Mapping[str, Folders], *, workers: int = 1
-) -> list[Table]:
+) -> list[ReportTable]:
     """Score every model, write Table 9, its tests, the cases and a page without pictures to `report`; the tables.
 
     `rows`: the combined set's manifest. `folders`: key of a data set to the predictions of the model that was trained

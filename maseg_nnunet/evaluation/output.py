@@ -12,7 +12,7 @@ from maseg_nnunet.evaluation.pictures import Picture
 from maseg_nnunet.evaluation.report import write_report
 from maseg_nnunet.evaluation.scoring import write_cases
 from maseg_nnunet.evaluation.tables import (
-    Table,
+    ReportTable,
     beside_published,
     distances,
     markdown,
@@ -35,7 +35,7 @@ CASES: Final = ("cases", "cases_[ab]", "cases_without_*")
 """Names of the CSV that evaluations of all kinds write, as patterns: none has them all."""
 
 
-def tables_of(cases: pd.DataFrame) -> list[Table]:
+def tables_of(cases: pd.DataFrame) -> list[ReportTable]:
     """Tables 5, 6 and 7, section 3.1's figures and the distances; the Dice of raw images where there are some."""
     displayed = without_raw(cases)
     tables = [build(displayed) for build in (table5, table6, section31, table7, distances)]
@@ -55,7 +55,7 @@ def comparisons_of(cases: pd.DataFrame) -> list[tests.Comparison]:
 def write_tables(
     folder: Path,
     cases: Mapping[str, pd.DataFrame],
-    tables: Sequence[Table],
+    tables: Sequence[ReportTable],
     comparisons: Sequence[tests.Comparison],
     *,
     of_paper: bool = True,
@@ -83,7 +83,9 @@ def write_tables(
     write_text(folder / "tables.md", "\n".join(markdown(table) for table in shown))
 
 
-def write_evaluation(folder: Path, cases: pd.DataFrame, pictures: Mapping[str, Picture], about: str) -> list[Table]:
+def write_evaluation(
+    folder: Path, cases: pd.DataFrame, pictures: Mapping[str, Picture], about: str
+) -> list[ReportTable]:
     """Write everything that scored `cases` give, and return what the terminal shows.
 
     `pictures`: of the cases that get one in the page; `about`: what was scored, for the page's head.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from maseg_nnunet.evaluation import charts, published
 from maseg_nnunet.evaluation.pictures import Picture
-from maseg_nnunet.evaluation.tables import Table, mean_sd, rate, with_groups, without_raw
+from maseg_nnunet.evaluation.tables import ReportTable, mean_sd, rate, with_groups, without_raw
 from maseg_nnunet.files import write_text
 from maseg_nnunet.mammogram import Flag
 
@@ -60,8 +60,8 @@ class Entry:
 def write_report(
     path: Path,
     cases: pd.DataFrame,
-    tables: Sequence[Table],
-    tests: Table | None,
+    tables: Sequence[ReportTable],
+    tests: ReportTable | None,
     pictures: Mapping[str, Picture],
     *,
     title: str,
@@ -110,7 +110,7 @@ def _text(name: str) -> str:
     return resources.files("maseg_nnunet.evaluation").joinpath("templates").joinpath(name).read_text(encoding="utf-8")
 
 
-def _beside(table: Table) -> dict[str, Any]:
+def _beside(table: ReportTable) -> dict[str, Any]:
     """The table with each cell as (ours, the paper's or None where the paper has no such table)."""
     theirs = published.TABLES.get(table.key, {})
     rows = []

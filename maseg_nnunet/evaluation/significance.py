@@ -24,7 +24,7 @@ from scipy import stats
 
 from maseg_nnunet.arrays import FloatArray
 from maseg_nnunet.evaluation import published
-from maseg_nnunet.evaluation.tables import Table, p_text, with_groups
+from maseg_nnunet.evaluation.tables import ReportTable, p_text, with_groups
 from maseg_nnunet.mammogram import Intent
 
 if TYPE_CHECKING:
@@ -323,7 +323,7 @@ def compare_pairs(joined: pd.DataFrame, what: str) -> list[Comparison]:
     return results
 
 
-def tests_table(comparisons: Sequence[Comparison], *, of_paper: bool = True) -> Table:
+def tests_table(comparisons: Sequence[Comparison], *, of_paper: bool = True) -> ReportTable:
     """The comparisons as texts, the paper's p beside ours where it prints one; nowhere unless `of_paper`."""
     import pandas as pd
 
@@ -351,13 +351,13 @@ def tests_table(comparisons: Sequence[Comparison], *, of_paper: bool = True) -> 
         "By woman: bootstrap that draws women within their data set, all pairs of a family at once; empty where there "
         "are too few women to tell.",
     )
-    return Table("statistics", "Tests between groups", pd.DataFrame(rows, columns=columns), notes)
+    return ReportTable("statistics", "Tests between groups", pd.DataFrame(rows, columns=columns), notes)
 
 
 DIFFERENCE: Final = "Difference: the group named first less the other; of two models, A less B."
 
 
-def short_table(comparisons: Sequence[Comparison]) -> Table:
+def short_table(comparisons: Sequence[Comparison]) -> ReportTable:
     """The comparisons of overall Dice that have a difference, in few columns, for a terminal."""
     import pandas as pd
 
@@ -367,7 +367,7 @@ def short_table(comparisons: Sequence[Comparison]) -> Table:
         for c in comparisons
         if c.score == "overall" and not math.isnan(c.difference)
     ]
-    return Table("short", "Overall Dice", pd.DataFrame(rows, columns=columns), (DIFFERENCE,))
+    return ReportTable("short", "Overall Dice", pd.DataFrame(rows, columns=columns), (DIFFERENCE,))
 
 
 def _interval(comparison: Comparison) -> str:

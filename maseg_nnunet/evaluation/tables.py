@@ -30,7 +30,7 @@ EXCLUDED: Final = "Without muscle and overall scores, since their muscle was not
 
 
 @dataclass(frozen=True, eq=False)
-class Table:
+class ReportTable:
     """One table as it is printed: every cell a text, the first column names the row. `key` is its file's name."""
 
     key: str
@@ -131,7 +131,7 @@ def _notes(cases: pd.DataFrame) -> tuple[str, ...]:
     return (MEAN_SD, EXCLUDED.format(count=excluded)) if excluded else (MEAN_SD,)
 
 
-def summary_table(cases: pd.DataFrame) -> Table:
+def summary_table(cases: pd.DataFrame) -> ReportTable:
     """Dice of every data set (or vendor, where there is one data set) and view, and of all cases."""
     grouped = with_groups(cases)
     rows = [
@@ -139,19 +139,21 @@ def summary_table(cases: pd.DataFrame) -> Table:
         for (name, view), part in grouped.groupby(["group", "view_group"], sort=False)
     ]
     rows.append(["All", *_dice_cells(grouped)])
-    return Table("summary", "Dice of each data set and view", _frame(rows, ["Group", *_DICE_COLUMNS]), _notes(cases))
+    return ReportTable(
+        "summary", "Dice of each data set and view", _frame(rows, ["Group", *_DICE_COLUMNS]), _notes(cases)
+    )
 
 
-def table5(cases: pd.DataFrame) -> Table:
+def table5(cases: pd.DataFrame) -> ReportTable:
     """Dice of the views and of all cases."""
     grouped = with_groups(cases)
     order = sorted(grouped["view_group"].unique(), key=lambda view: (view != "MLO", view != "CC", view))
     rows = [[view, *_dice_cells(grouped[grouped["view_group"] == view])] for view in order]
     rows.append(["All", *_dice_cells(grouped)])
-    return Table("table5", "Table 5. Dice of the views", _frame(rows, ["View", *_DICE_COLUMNS]), _notes(cases))
+    return ReportTable("table5", "Table 5. Dice of the views", _frame(rows, ["View", *_DICE_COLUMNS]), _notes(cases))
 
 
-def table6(cases: pd.DataFrame) -> Table:
+def table6(cases: pd.DataFrame) -> ReportTable:
     """How often the muscle is present, missed and invented, and its size in per cent of the breast, by view."""
     rows = []
     for view, part in _judged_by_view(cases):
@@ -171,10 +173,10 @@ def table6(cases: pd.DataFrame) -> Table:
         )
     columns = ["View", "n", "Pectoral present", "Pectoral size", "False negatives", "False positives"]
     notes = ("Size: area of the muscle in per cent of the area of the breast without it, where there is a muscle.",)
-    return Table("table6", "Table 6. Missed and invented pectoral muscles", _frame(rows, columns), notes)
+    return ReportTable("table6", "Table 6. Missed and invented pectoral muscles", _frame(rows, columns), notes)
 
 
-def section31(cases: pd.DataFrame) -> Table:
+def section31(cases: pd.DataFrame) -> ReportTable:
     """What section 3.1 says in its text: muscle Dice where it was found, false positives above 1 % of the breast."""
     rows = []
     for view, part in _judged_by_view(cases):
@@ -184,7 +186,9 @@ def section31(cases: pd.DataFrame) -> Table:
         large = rate(int(absent["large_false_positive"].sum()), len(absent))
         rows.append([view, f"{mean_sd(found)} ({len(found)})".strip(), large])
     columns = ["View", "Pectoral where found (n)", "False positives above 1 %"]
-    return Table("section31", "Section 3.1. Muscles that were found, and large false positives", _frame(rows, columns))
+    return ReportTable(
+        "section31", "Section 3.1. Muscles that were found, and large false positives", _frame(rows, columns)
+    )
 
 
 def _percent(values: pd.Series[float]) -> str:
@@ -199,7 +203,7 @@ def _judged_by_view(cases: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     return [(view, grouped[grouped["view_group"] == view]) for view in order]
 
 
-def table7(cases: pd.DataFrame) -> Table:
+def table7(cases: pd.DataFrame) -> ReportTable:
     """Dice of the data sets, of all cases and, where film is among them, of all digital ones."""
     grouped = with_groups(cases)
     rows = [[str(name), *_dice_cells(part)] for name, part in grouped.groupby("dataset_name", sort=False)]
@@ -209,10 +213,10 @@ def table7(cases: pd.DataFrame) -> Table:
     if 0 < len(digital) < len(grouped):
         rows.append(["All DM", *_dice_cells(digital)])
         notes = (*notes, "All DM: digital mammograms, so without digitized film.")
-    return Table("table7", "Table 7. Dice of the data sets", _frame(rows, ["Dataset", *_DICE_COLUMNS]), notes)
+    return ReportTable("table7", "Table 7. Dice of the data sets", _frame(rows, ["Dataset", *_DICE_COLUMNS]), notes)
 
 
-def distances(cases: pd.DataFrame) -> Table:
+def distances(cases: pd.DataFrame) -> ReportTable:
     """Hausdorff 95 and mean surface distance of both classes, in mm, where the reference has the class."""
     grouped = with_groups(cases)
     parts = [(str(name), part) for name, part in grouped.groupby("dataset_name", sort=False)]
@@ -224,10 +228,10 @@ def distances(cases: pd.DataFrame) -> Table:
         rows.append([name, *map(mean_sd, scores)])
     columns = ["Dataset", "Breast HD95", "Breast mean distance", "Pectoral HD95", "Pectoral mean distance"]
     notes = ("A class that was missed altogether counts with the diagonal of its image.",)
-    return Table("distances", "Boundary distances in mm", _frame(rows, columns), notes)
+    return ReportTable("distances", "Boundary distances in mm", _frame(rows, columns), notes)
 
 
-def table8(models: Mapping[str, pd.DataFrame]) -> Table:
+def table8(models: Mapping[str, pd.DataFrame]) -> ReportTable:
     """Overall Dice of processed (and film) and of raw images of each data set, for each model; `models`: name to cases.
 
     Two models are the paper's Table 8; one model gives the same table with half the columns.
@@ -255,8 +259,8 @@ def table8(models: Mapping[str, pd.DataFrame]) -> Table:
     columns = ["Dataset", "n", *(f"{name}: {intent}" for name in models for intent in ("processed", "raw"))]
     notes = (MEAN_SD, "Processed: with digitized film. n: processed images, raw ones where there are none.")
     if len(models) == 2:
-        return Table("table8", "Table 8. Overall Dice on processed and raw images", _frame(rows, columns), notes)
-    return Table("intents", "Overall Dice on processed and raw images", _frame(rows, columns), notes)
+        return ReportTable("table8", "Table 8. Overall Dice on processed and raw images", _frame(rows, columns), notes)
+    return ReportTable("intents", "Overall Dice on processed and raw images", _frame(rows, columns), notes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -274,7 +278,7 @@ class LeftOut:
     p: float
 
 
-def table9(models: Sequence[LeftOut]) -> Table:
+def table9(models: Sequence[LeftOut]) -> ReportTable:
     """Overall Dice on data sets that were and were not trained on; a star where p is below 0.05 by the number of models
     (Bonferroni, section 2.3.3; the paper has eight).
     """
@@ -297,10 +301,10 @@ def table9(models: Sequence[LeftOut]) -> Table:
     columns = ["Excluded dataset", "Train n", "Included Dice", "Included n", "Excluded Dice", "Excluded n"]
     notes = (MEAN_SD, "Included: test sets of the data sets trained on. Excluded: training and test set of the other.",
              f"Star: significant at 0.05/{len(models)} = {level:.3g}.")  # fmt: skip
-    return Table("table9", "Table 9. Vendors left out", _frame(rows, [*columns, "Difference", "p"]), notes)
+    return ReportTable("table9", "Table 9. Vendors left out", _frame(rows, [*columns, "Difference", "p"]), notes)
 
 
-def beside_published(table: Table) -> Table | None:
+def beside_published(table: ReportTable) -> ReportTable | None:
     """`table` with the paper's number beside each of ours; None where the paper has no row of it."""
     theirs: Mapping[str, tuple[str, ...]] = published.TABLES.get(table.key, {})
     first, *columns = table.frame.columns
@@ -316,10 +320,10 @@ def beside_published(table: Table) -> Table | None:
     import pandas as pd
 
     notes = (*table.notes, f"Paper: {published.REFERENCE}.")
-    return Table(table.key, table.title, pd.DataFrame(rows), notes)
+    return ReportTable(table.key, table.title, pd.DataFrame(rows), notes)
 
 
-def markdown(table: Table) -> str:
+def markdown(table: ReportTable) -> str:
     """The table as GitHub's Markdown, title above, notes below."""
     lines = [f"**{table.title}**", "", _line(table.frame.columns)]
     lines.append("| --- |" + " ---: |" * (len(table.frame.columns) - 1))

@@ -53,7 +53,7 @@ _SINGLE: Final = {
 
 
 @dataclass(frozen=True)
-class Settings:
+class DemoSettings:
     """What the demo makes. `women` are counts of each vendor in train, val and test; `scale` is of the pixel matrix."""
 
     vendors: tuple[str, ...] = ("hologic", "ge", "fuji")
@@ -62,7 +62,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Step:
+class DemoStage:
     """A stage that has ended: wall-clock and CPU seconds, child processes included; `note` is what it made."""
 
     title: str
@@ -72,7 +72,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Score:
+class VendorScore:
     """Mean Dice of one vendor's test images of one view and intent; `pectoral` is NaN where none has a muscle."""
 
     vendor: str
@@ -85,10 +85,10 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class DemoResult:
     """What the demo found. The means are over test images, as the paper's are."""
 
-    scores: tuple[Score, ...]
+    scores: tuple[VendorScore, ...]
     breast: float
     pectoral: float
     overlays: Path
@@ -107,11 +107,11 @@ class Outcome:
 def run_demo(
     folder: Path,
     *,
-    settings: Settings = Settings(),
+    settings: DemoSettings = DemoSettings(),
     keep: bool = False,
     started: Callable[[str], None] = lambda title: None,
-    ended: Callable[[Step], None] = lambda step: None,
-) -> Outcome:
+    ended: Callable[[DemoStage], None] = lambda step: None,
+) -> DemoResult:
     """Run every stage in `folder`, calling `started` and `ended` around each.
 
     A run that was interrupted goes on after its last finished stage. `keep` leaves nnU-Net's folders. Raises UsageError
@@ -119,23 +119,23 @@ def run_demo(
     """
     _claim(folder, settings)
     run = _Run(folder, settings)
-    outcome: Outcome | None = None
+    outcome: DemoResult | None = None
     for title, stage in run.stages():
         started(title)
         clock, cpu = time.monotonic(), _cpu_seconds()
         result = stage()
-        if isinstance(result, Outcome):
+        if isinstance(result, DemoResult):
             outcome, note = result, f"mean Dice breast {result.breast:.3f}, pectoral muscle {result.pectoral:.3f}"
         else:
             note = result
-        ended(Step(title, time.monotonic() - clock, _cpu_seconds() - cpu, note))
+        ended(DemoStage(title, time.monotonic() - clock, _cpu_seconds() - cpu, note))
     assert outcome is not None
     if not keep:
         shutil.rmtree(run.work)
     return outcome
 
 
-def _claim(folder: Path, settings: Settings) -> None:
+def _claim(folder: Path, settings: DemoSettings) -> None:
     """Mark `folder` as a demo's. Work that other settings or another version left in it is removed."""
     marker = folder / MARKER
     if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not marker.is_file())):
@@ -150,7 +150,7 @@ def _claim(folder: Path, settings: Settings) -> None:
         write_json(marker, fingerprint)
 
 
-def _fingerprint(settings: Settings) -> dict[str, Any]:
+def _fingerprint(settings: DemoSettings) -> dict[str, Any]:
     from importlib.metadata import version
 
     return {"version": version("maseg-nnunet"), **asdict(settings)}
@@ -159,7 +159,7 @@ def _fingerprint(settings: Settings) -> dict[str, Any]:
 class _Run:
     """The stages and the paths they share."""
 
-    def __init__(self, folder: Path, settings: Settings) -> None:
+    def __init__(self, folder: Path, settings: DemoSettings) -> None:
         folder = folder.resolve()  # the stages run in it
         self.settings = settings
         self.exams, self.logs, self.work = folder / "exams", folder / "logs", folder / "work"
@@ -168,7 +168,7 @@ class _Run:
         self.dataset = self.work / RAW / DATASET
         self.model = self.work / RESULTS / DATASET / f"{TRAINER}__{PLANS}__2d" / "fold_0"
 
-    def stages(self) -> Iterator[tuple[str, Callable[[], str | Outcome]]]:
+    def stages(self) -> Iterator[tuple[str, Callable[[], str | DemoResult]]]:
         yield "Synthetic exams as DICOM", self._make_exams
         yield "Conversion", self._convert
         yield "Planning and preprocessing", self._plan
@@ -226,7 +226,7 @@ class _Run:
             )  # fmt: skip
         return f"{len(wanted)} test images"
 
-    def _evaluate(self) -> Outcome:
+    def _evaluate(self) -> DemoResult:
         self._run("maseg", "evaluate", "-d", DATASET_ID, "-p", self.predictions, "-o", self.report, "--workers", "1")
         with (self.report / "cases.csv").open(newline="", encoding="utf-8") as handle:
             cases = list(csv.DictReader(handle))
@@ -236,7 +236,7 @@ class _Run:
             for key in keys
         )
         breast, pectoral = (_mean(cases, name)[0] for name in ("dice_breast", "dice_pectoral"))
-        return Outcome(scores, breast, pectoral, self.overlays, self.report)
+        return DemoResult(scores, breast, pectoral, self.overlays, self.report)
 
     def _draw(self) -> str:
         from maseg_nnunet.dataset.cases import read_labels
@@ -298,10 +298,10 @@ def _environment(work: Path) -> Mapping[str, str]:
     return {**os.environ, **_SINGLE, **folders, EXTERNAL_TRAINER: external_trainers()}
 
 
-def _score(vendor: str, view: str, intent: str, cases: Sequence[Mapping[str, str]]) -> Score:
+def _score(vendor: str, view: str, intent: str, cases: Sequence[Mapping[str, str]]) -> VendorScore:
     breast, _ = _mean(cases, "dice_breast")
     pectoral, with_muscle = _mean(cases, "dice_pectoral")
-    return Score(vendor, view, intent, len(cases), breast, pectoral, with_muscle)
+    return VendorScore(vendor, view, intent, len(cases), breast, pectoral, with_muscle)
 
 
 def _mean(cases: Sequence[Mapping[str, str]], column: str) -> tuple[float, int]:

@@ -102,7 +102,7 @@ class Training:
 
 
 @dataclass(frozen=True)
-class Score:
+class SweepScore:
     """Dice of a finished training over the validation images: mean and standard deviation, as in Table 4.
 
     The pectoral muscle is scored in the `visible` images alone whose reference has any.
@@ -164,7 +164,7 @@ def train(training: Training, gpu: str | None = None) -> str:
     return f"nnUNetv2_train ended with status {status} and without scores; its last words are in {training.log}"
 
 
-def score(training: Training) -> Score:
+def score(training: Training) -> SweepScore:
     """The scores of a finished training. Raises DatasetError where they can't be read."""
     try:
         cases = json.loads(training.summary.read_text(encoding="utf-8"))["metric_per_case"]
@@ -175,16 +175,16 @@ def score(training: Training) -> Score:
         pectoral = [float(m["Dice"]) for name, m in muscle.items() if m["n_ref"] > 0 and name not in unscored]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DatasetError(f"{training.summary} has no scores ({error}): remove it and run the sweep again") from error
-    return Score(training.variant, len(metrics), _moments(breast), len(pectoral), _moments(pectoral))
+    return SweepScore(training.variant, len(metrics), _moments(breast), len(pectoral), _moments(pectoral))
 
 
-def winner(scores: Sequence[Score]) -> Score | None:
+def winner(scores: Sequence[SweepScore]) -> SweepScore | None:
     """The highest mean pectoral Dice, by which the paper chose; None where nobody saw a muscle."""
     seen = [score for score in scores if score.visible]
     return max(seen, key=lambda score: score.pectoral[0], default=None)
 
 
-def write_table(path: Path, scores: Sequence[Score]) -> None:
+def write_table(path: Path, scores: Sequence[SweepScore]) -> None:
     """Table 4 as CSV, one line a finished training."""
     best = winner(scores)
     text = io.StringIO()

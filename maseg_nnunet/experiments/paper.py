@@ -30,12 +30,12 @@ from maseg_nnunet.dataset.folds import check_cases
 from maseg_nnunet.dataset.manifest import MANIFEST, ManifestRow, read_manifest
 from maseg_nnunet.errors import UsageError
 from maseg_nnunet.evaluation.scoring import score_folder
-from maseg_nnunet.experiments.steps import Phase, Step
+from maseg_nnunet.experiments.steps import CommandStep, Phase
 from maseg_nnunet.files import write_json
 from maseg_nnunet.models.folder import CHECKPOINT
 
 if TYPE_CHECKING:
-    from maseg_nnunet.evaluation.tables import Table
+    from maseg_nnunet.evaluation.tables import ReportTable
 
 SETUP: Final = "setup.json"
 """File in the output folder: the model and the data sets whose results it holds."""
@@ -50,7 +50,7 @@ UNKNOWN: Final = "unknown"
 
 
 @dataclass(frozen=True)
-class Part:
+class ExperimentPart:
     """One data set of the combined one. `input` and `masks`: its sources, None where it is converted already."""
 
     key: str
@@ -67,7 +67,7 @@ class Setup:
     `output` gets predictions, logs and reports, a folder each experiment. `scheduler`: address of a Dask scheduler.
     """
 
-    parts: tuple[Part, ...]
+    parts: tuple[ExperimentPart, ...]
     output: Path
     combined: int = 500
     with_raw: int = 510
@@ -157,15 +157,15 @@ def _step(
     model: Path | None = None,
     links: tuple[tuple[Path, Path], ...] = (),
     spread: bool = False,
-) -> Step:
+) -> CommandStep:
     environment = {name: str(nnunet_folder(name).absolute()) for name in (RAW, PREPROCESSED, RESULTS)}
     environment[EXTERNAL_TRAINER] = external_trainers()
     log = setup.output / "logs" / f"{title.replace(' ', '_')}.log"
     words, variables = tuple(map(str, command)), tuple(environment.items())
-    return Step(title, words, log, result, masks, cases, model, links, spread, variables)
+    return CommandStep(title, words, log, result, masks, cases, model, links, spread, variables)
 
 
-def _convert(setup: Setup, part: Part) -> Step:
+def _convert(setup: Setup, part: ExperimentPart) -> CommandStep:
     # Raw images too: combining leaves them out where they are not wanted.
     command: Words = ["convert_vendor", "--name", part.key]
     sources: Words = ["--input", part.input or "", "--masks", part.masks or "", "--intent", "both"]
@@ -174,18 +174,18 @@ def _convert(setup: Setup, part: Part) -> Step:
     return _step(setup, f"convert {part.key}", command)
 
 
-def _combine(setup: Setup, number: int) -> Step:
+def _combine(setup: Setup, number: int) -> CommandStep:
     intent = "processed" if number == setup.combined else "both"
     numbers = [part.dataset_id for part in setup.parts]
     return _step(setup, f"combine {number}", ["maseg", "combine", "-d", number, "--intent", intent, *numbers])
 
 
-def _plan(setup: Setup, number: int) -> Step:
+def _plan(setup: Setup, number: int) -> CommandStep:
     command: Words = ["maseg", "plan", "-d", number, "--plans", setup.plans, "--workers", setup.workers]
     return _step(setup, f"plan {number}", command)
 
 
-def _train(setup: Setup, number: int, fold: int) -> Step:
+def _train(setup: Setup, number: int, fold: int) -> CommandStep:
     if number == setup.with_raw and (rows := _rows(setup, number)) and not any(row.intent == "raw" for row in rows):
         raise UsageError(
             f"{setup.dataset(number)} has no raw image, which experiment 2 is about: convert with --intent both"
@@ -198,7 +198,7 @@ def _train(setup: Setup, number: int, fold: int) -> Step:
     return _step(setup, f"train {number} fold {fold}", command, result=done, spread=True)
 
 
-def _predict(setup: Setup, experiment: int) -> list[Step]:
+def _predict(setup: Setup, experiment: int) -> list[CommandStep]:
     combined, with_raw = setup.combined, setup.with_raw
     if experiment == 1:
         return [_predict_test(setup, combined, combined, 0, setup.predictions(1))]
@@ -221,7 +221,7 @@ def _predict(setup: Setup, experiment: int) -> list[Step]:
     return steps
 
 
-def _predict_test(setup: Setup, model: int, dataset: int, fold: int, masks: Path) -> Step:
+def _predict_test(setup: Setup, model: int, dataset: int, fold: int, masks: Path) -> CommandStep:
     test = [row for row in _rows(setup, dataset) if row.subset == "test"]
     return _predict_images(setup, model, fold, setup.dataset(dataset) / "imagesTs", masks, test)
 
@@ -234,7 +234,7 @@ def _predict_images(
     masks: Path,
     rows: Iterable[ManifestRow],
     links: tuple[tuple[Path, Path], ...] = (),
-) -> Step:
+) -> CommandStep:
     """As the paper predicted: without mirroring, without post-processing."""
     folders: Words = ["-i", images, "-o", masks]
     which: Words = ["-d", model, "-c", "2d", "-f", fold, *setup.model, "--disable_tta"]
@@ -267,7 +267,7 @@ def check_output(setup: Setup) -> None:
     write_json(file, made_of)
 
 
-def write_tables(experiment: int, setup: Setup, *, pictures: bool = True) -> list[Table]:
+def write_tables(experiment: int, setup: Setup, *, pictures: bool = True) -> list[ReportTable]:
     """Score an experiment's predictions and write its tables and page to its report folder; what a terminal shows.
 
     Raises ProblemsError where a prediction is missing or can't be scored.

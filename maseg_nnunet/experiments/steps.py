@@ -24,7 +24,7 @@ DRAWN_BY: Final = "checkpoint.txt"
 
 
 @dataclass(frozen=True)
-class Step:
+class CommandStep:
     """One command. Sent to the workers of a cluster as it is.
 
     `result`: the file that only a finished command leaves; None for a command that finds out by itself what is left to
@@ -80,13 +80,13 @@ class Step:
             write_text(self.masks / DRAWN_BY, self._checkpoint)
 
 
-Phase = Callable[[], list[Step]]
+Phase = Callable[[], list[CommandStep]]
 """Steps that may run at the same time. Made when it is their turn: what is to be predicted is known after combining."""
 
 
 def run_phases(
     todo: Iterable[Phase], *, gpus: Sequence[str] = (), scheduler: str | None = None
-) -> Iterator[tuple[Step, str]]:
+) -> Iterator[tuple[CommandStep, str]]:
     """Run the steps that are not done; yield each with what went wrong, empty for nothing.
 
     Steps of one phase that may be spread run over the cluster of `scheduler`, or at once on the GPUs of the numbers
@@ -107,7 +107,9 @@ def run_phases(
             )
 
 
-def _run_phase(steps: Sequence[Step], gpus: Sequence[str], scheduler: str | None) -> Iterator[tuple[Step, str]]:
+def _run_phase(
+    steps: Sequence[CommandStep], gpus: Sequence[str], scheduler: str | None
+) -> Iterator[tuple[CommandStep, str]]:
     for step in steps:
         if not step.spread:
             yield step, run_step(step)
@@ -119,7 +121,7 @@ def _run_phase(steps: Sequence[Step], gpus: Sequence[str], scheduler: str | None
         yield step, str(outcome) if isinstance(outcome, WorkerLostError) else outcome
 
 
-def run_step(step: Step, gpu: str | None = None) -> str:
+def run_step(step: CommandStep, gpu: str | None = None) -> str:
     """Run a step's command, on the GPU of that number where one is given; what went wrong, empty for nothing.
 
     Also run on Dask's workers, which find it by name.

@@ -25,7 +25,7 @@ from maseg_nnunet.parallel.threads import in_threads
 from maseg_nnunet.readers import read_mammogram
 from maseg_nnunet.readers.masks import read_mask
 from maseg_nnunet.resample import mask_to_source, target_shape
-from maseg_nnunet.writers.measures import COLUMNS, ImageStatistics, image_statistics
+from maseg_nnunet.writers.measures import STATISTICS_COLUMNS, ImageStatistics, image_statistics
 from maseg_nnunet.writers.results import Format, result_paths, write_mammogram_preview, write_mask
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ STATISTICS: Final = "statistics.csv"
 
 
 @dataclass(frozen=True)
-class Settings:
+class ExportSettings:
     """What is made of each mask. `keep_largest` cleans it up as `maseg predict` does by default, which turns
     images upright first: here the chest wall is looked for left and right alone.
     """
@@ -64,7 +64,7 @@ class _Case:
     source: tuple[Path, str] | None
 
 
-def export_masks(masks: Path, converted: Path, settings: Settings, workers: int = 1) -> Iterator[Exported]:
+def export_masks(masks: Path, converted: Path, settings: ExportSettings, workers: int = 1) -> Iterator[Exported]:
     """Export every mask in the folder `masks`, in the order of the manifest in `converted`; one outcome a case.
 
     A mask of no case is a problem, and so is a case to predict (subset `predict`) without mask; the rest goes on.
@@ -130,11 +130,11 @@ def write_statistics(path: Path, exported: Iterable[Exported]) -> None:
     """Write the case and its measures, one row a case that has a mask."""
     with atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(("case", *COLUMNS))
+        writer.writerow(("case", *STATISTICS_COLUMNS))
         writer.writerows((one.case, *one.statistics.cells()) for one in exported if one.statistics is not None)
 
 
-def _export(case: _Case, settings: Settings, algorithm: Algorithm | None) -> Exported:
+def _export(case: _Case, settings: ExportSettings, algorithm: Algorithm | None) -> Exported:
     try:
         return _export_mask(case, _on_source_grid(case), settings, algorithm)
     except RefusedError as error:
@@ -143,7 +143,7 @@ def _export(case: _Case, settings: Settings, algorithm: Algorithm | None) -> Exp
         return Exported(case.row.case, reason_of(error))
 
 
-def _export_mask(case: _Case, mask: Mask, settings: Settings, algorithm: Algorithm | None) -> Exported:
+def _export_mask(case: _Case, mask: Mask, settings: ExportSettings, algorithm: Algorithm | None) -> Exported:
     row = case.row
     if settings.keep_largest:
         from maseg_nnunet.prediction.cleanup import keep_largest
@@ -161,7 +161,7 @@ def _on_source_grid(case: _Case) -> Mask:
     return mask if row.target == row.spacing else mask_to_source(mask, source, row.spacing, row.target)
 
 
-def _write(case: _Case, mask: Mask, settings: Settings, algorithm: Algorithm | None) -> Sequence[str]:
+def _write(case: _Case, mask: Mask, settings: ExportSettings, algorithm: Algorithm | None) -> Sequence[str]:
     """Write every format and the preview; what went wrong, one text each."""
     row = case.row
     stem = settings.output / row.case

@@ -43,7 +43,7 @@ class Status(str, Enum):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class FileOutcome:
     """One file. `stamp`: see `files.stamp`; `detail`: why not, or ""; `outputs`: names relative to the output folder;
     `statistics`: the cells of its row; `seconds`: by stage.
     """
@@ -58,7 +58,7 @@ class Outcome:
     seconds: Mapping[str, float] = field(default_factory=dict)
 
 
-class Journal:
+class PredictJournal:
     """Outcomes in a file, appended as they come. Use as a context manager.
 
     `settings` stands in the first line: results of different settings do not mix, so resuming with others raises
@@ -73,7 +73,7 @@ class Journal:
         self._lock = ExitStack()
         self._done = np.empty(0, dtype=np.int64)
 
-    def __enter__(self) -> Journal:
+    def __enter__(self) -> PredictJournal:
         if self._resume:
             self._check_settings()
             self._done = np.unique(np.fromiter(chain.from_iterable(map(_done, self.entries())), dtype=np.int64))
@@ -94,7 +94,7 @@ class Journal:
     ) -> None:
         self._close()
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, outcome: FileOutcome) -> None:
         """Append `outcome`; it is with the operating system before this returns."""
         self._write(json.dumps(asdict(outcome), ensure_ascii=False) + "\n")
 
@@ -181,7 +181,7 @@ def _done(entry: Mapping[str, Any]) -> Iterator[int]:
             yield _key(entry["file"], entry.get("stamp", ""), part)
 
 
-def write_statistics(journal: Journal, columns: tuple[str, ...]) -> Path:
+def write_statistics(journal: PredictJournal, columns: tuple[str, ...]) -> Path:
     """Write statistics.csv from the journal: the file, then `columns`. Returns its path."""
     path = journal.path.parent / STATISTICS
     with (
@@ -194,7 +194,7 @@ def write_statistics(journal: Journal, columns: tuple[str, ...]) -> Path:
     return path
 
 
-def write_report(path: Path, journal: Journal, head: Mapping[str, Any]) -> None:
+def write_report(path: Path, journal: PredictJournal, head: Mapping[str, Any]) -> None:
     """Write `head`, then "files": one line each, as one JSON object."""
     with atomic(path) as temporary, temporary.open("w", encoding="utf-8", errors="surrogateescape") as stream:
         text = json.dumps(head, indent=2, ensure_ascii=False)

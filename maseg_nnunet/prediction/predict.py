@@ -30,11 +30,11 @@ from maseg_nnunet.files import size_of, stamp
 from maseg_nnunet.parallel.tasks import WorkerLostError, run_tasks
 from maseg_nnunet.parallel.threads import Crew, usable_cores
 from maseg_nnunet.prediction.gpu_batches import Batcher
-from maseg_nnunet.prediction.journal import Journal, Outcome, Status, write_report, write_statistics
-from maseg_nnunet.prediction.segment_file import Settings, segment_file
+from maseg_nnunet.prediction.journal import FileOutcome, PredictJournal, Status, write_report, write_statistics
+from maseg_nnunet.prediction.segment_file import PredictSettings, segment_file
 from maseg_nnunet.prediction.segmenter import Prepared, Segmenter
 from maseg_nnunet.prediction.sources import Source, find_sources
-from maseg_nnunet.writers.measures import COLUMNS
+from maseg_nnunet.writers.measures import STATISTICS_COLUMNS
 
 BATCH: Final = 16
 """Files of one task of a cluster: some seconds of work, and the most that is done again when a worker dies."""
@@ -44,7 +44,7 @@ MOST_WORKERS: Final = 8
 
 _PACKAGES: Final = ("maseg-nnunet", "nnunetv2", "torch", "numpy", "pydicom", "imagecodecs", "highdicom")
 
-Sink = Callable[[Outcome], None]
+Sink = Callable[[FileOutcome], None]
 Finished = Callable[[Source], bool]
 
 
@@ -56,7 +56,7 @@ class Summary:
     seconds: Counter[str] = field(default_factory=Counter)
     wall: float = 0.0
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, outcome: FileOutcome) -> None:
         """Count one file."""
         self.counts[outcome.status] += 1
         self.seconds.update(outcome.seconds)
@@ -69,7 +69,7 @@ class Summary:
 
 def predict(
     inputs: Sequence[Path],
-    settings: Settings,
+    settings: PredictSettings,
     *,
     workers: int | None = None,
     scheduler: str | None = None,
@@ -100,9 +100,9 @@ def predict(
     if first is None:
         raise UsageError(f"there is no file in {', '.join(map(str, inputs))}")
     sources = chain([first], sources)
-    with Journal(settings.output, described, resume=resume) as journal:
+    with PredictJournal(settings.output, described, resume=resume) as journal:
 
-        def sink(outcome: Outcome) -> None:
+        def sink(outcome: FileOutcome) -> None:
             if outcome.status is not Status.EARLIER:
                 journal.add(outcome)
             summary.add(outcome)
@@ -124,7 +124,7 @@ def predict(
         finally:
             summary.wall = time.perf_counter() - begin
             if settings.statistics:
-                write_statistics(journal, COLUMNS)
+                write_statistics(journal, STATISTICS_COLUMNS)
             if report is not None:
                 head = _head(started, summary, segmenter, described, settings)
                 write_report(settings.output / report, journal, {"complete": is_complete, **head})
@@ -133,7 +133,7 @@ def predict(
 
 def predict_here(
     sources: Iterator[Source],
-    settings: Settings,
+    settings: PredictSettings,
     segmenter: Segmenter,
     sink: Sink,
     is_finished: Finished,
@@ -155,7 +155,7 @@ def predict_here(
         torch.set_num_threads(max(1, cores // crew.busy))
         return segmenter.logits([prepared])[0]
 
-    def work(source: Source) -> Outcome:
+    def work(source: Source) -> FileOutcome:
         return _earlier(source) if is_finished(source) else segment_file(source, settings, segmenter, logits)
 
     crew = Crew(sources, work, workers)
@@ -170,13 +170,13 @@ def predict_here(
 class Batch:
     """A task of a cluster. `digest`: the model's, which the file on the worker must have as well."""
 
-    settings: Settings
+    settings: PredictSettings
     digest: str
     sources: tuple[Source, ...]
 
 
 def predict_on_cluster(
-    sources: Iterator[Source], settings: Settings, digest: str, scheduler: str, sink: Sink, is_finished: Finished
+    sources: Iterator[Source], settings: PredictSettings, digest: str, scheduler: str, sink: Sink, is_finished: Finished
 ) -> None:
     """Segment `sources` on the Dask cluster whose scheduler has that address; `sink` gets every outcome.
 
@@ -203,12 +203,12 @@ def predict_on_cluster(
     alone = (Batch(settings, digest, (source,)) for source in lost)
     for batch, outcomes in run_tasks(predict_batch, alone, scheduler=scheduler) if lost else ():
         if isinstance(outcomes, WorkerLostError):
-            outcomes = [Outcome(source.name, Status.FAILED, str(outcomes)) for source in batch.sources]
+            outcomes = [FileOutcome(source.name, Status.FAILED, str(outcomes)) for source in batch.sources]
         for outcome in outcomes:
             sink(outcome)
 
 
-def predict_batch(batch: Batch) -> list[Outcome]:
+def predict_batch(batch: Batch) -> list[FileOutcome]:
     """Segment the files of one task, in the thread that the cluster gives it. Doing it twice does no harm."""
     settings = batch.settings
     segmenter = _segmenter(settings.model, batch.digest, settings.device, settings.tta, settings.keep_largest)
@@ -229,11 +229,11 @@ def _segmenter(model: Path, digest: str, device: str, tta: bool, keep_largest: b
     return segmenter
 
 
-def _earlier(source: Source) -> Outcome:
-    return Outcome(source.name, Status.EARLIER)
+def _earlier(source: Source) -> FileOutcome:
+    return FileOutcome(source.name, Status.EARLIER)
 
 
-def _described(settings: Settings, segmenter: Segmenter) -> dict[str, Any]:
+def _described(settings: PredictSettings, segmenter: Segmenter) -> dict[str, Any]:
     """What two runs must share for their results to stand side by side."""
     return {
         "model": segmenter.model.digest,
@@ -245,7 +245,7 @@ def _described(settings: Settings, segmenter: Segmenter) -> dict[str, Any]:
 
 
 def _head(
-    started: datetime, summary: Summary, segmenter: Segmenter, described: dict[str, Any], settings: Settings
+    started: datetime, summary: Summary, segmenter: Segmenter, described: dict[str, Any], settings: PredictSettings
 ) -> dict[str, Any]:
     """The report without its files. No paths: they may name people."""
     model = segmenter.model

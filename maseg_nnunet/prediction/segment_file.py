@@ -14,7 +14,7 @@ from maseg_nnunet import files
 from maseg_nnunet.arrays import Image, Mask
 from maseg_nnunet.errors import MasegError, OutputError, Reason, RefusedError, place_of, reason_of
 from maseg_nnunet.mammogram import Flag, Mammogram
-from maseg_nnunet.prediction.journal import Outcome, Status
+from maseg_nnunet.prediction.journal import FileOutcome, Status
 from maseg_nnunet.prediction.segmenter import Prepared, Segmenter
 from maseg_nnunet.prediction.sources import Source
 from maseg_nnunet.readers import read_mammogram
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Settings:
+class PredictSettings:
     """What is done with each file. Sent to the workers of a cluster, so `model` and `output` are
     absolute paths that must be there as well.
 
@@ -53,18 +53,18 @@ class Settings:
         return result_paths(self.output / source.stem, self.formats, self.preview)
 
 
-Logits = Callable[[Prepared], Image]
+Network = Callable[[Prepared], Image]
 """Runs the network on one image: `Segmenter.logits`, or something that gathers batches."""
 
 
-def segment_file(source: Source, settings: Settings, segmenter: Segmenter, logits: Logits) -> Outcome:
+def segment_file(source: Source, settings: PredictSettings, segmenter: Segmenter, logits: Network) -> FileOutcome:
     """Take one file from reading to writing. Never raises for what is wrong with a file or its results."""
     clock = _Clock()
     # Before it is read: what comes into its place meanwhile is another file.
     stamp = files.stamp(source.path)
     try:
         if source.problem:
-            return Outcome(source.name, Status.REFUSED, source.problem, stamp)
+            return FileOutcome(source.name, Status.REFUSED, source.problem, stamp)
         mammogram = read_mammogram(
             source.path,
             spacing_mm=settings.spacing_mm,
@@ -84,7 +84,7 @@ def segment_file(source: Source, settings: Settings, segmenter: Segmenter, logit
         cells = image_statistics(mask, mammogram.spacing, flags, mammogram.view).cells() if settings.statistics else ()
         written, problems = _write(settings, source, stamp, mammogram, mask, segmenter)
         clock.lap("write")
-        return Outcome(
+        return FileOutcome(
             source.name,
             Status.FAILED if problems else Status.DONE,
             "; ".join(problems),
@@ -101,14 +101,14 @@ def segment_file(source: Source, settings: Settings, segmenter: Segmenter, logit
         # What can't be read now may be the same file still.
         if status is Status.REFUSED and error.reason is not Reason.UNREADABLE:
             _remove(settings.results(source))
-        return Outcome(source.name, status, str(error), stamp, seconds=clock.seconds)
+        return FileOutcome(source.name, status, str(error), stamp, seconds=clock.seconds)
     except Exception as error:  # one file must not end the run
         logger.debug("%s: %s", source.name, place_of(error))
-        return Outcome(source.name, Status.FAILED, reason_of(error), stamp, seconds=clock.seconds)
+        return FileOutcome(source.name, Status.FAILED, reason_of(error), stamp, seconds=clock.seconds)
 
 
 def _write(
-    settings: Settings,
+    settings: PredictSettings,
     source: Source,
     stamp: str,
     mammogram: Mammogram,

@@ -13,7 +13,7 @@ from maseg_nnunet.readers.attributes import value, words
 
 
 @dataclass(frozen=True, eq=False)
-class Table:
+class VoiTable:
     """`values`, shape (n,), uint16, for the inputs from `first` on; `bits` of an entry."""
 
     first: int
@@ -21,7 +21,7 @@ class Table:
     values: npt.NDArray[np.uint16]
 
 
-def read_table(item: Dataset, limits: tuple[float, float]) -> Table | None:
+def read_table(item: Dataset, limits: tuple[float, float]) -> VoiTable | None:
     """The table of a sequence's item; None where data and descriptor don't fit.
 
     `limits` are the least and largest input. 0 entries mean 65,536. The first input is a word, signed or not, that
@@ -37,7 +37,7 @@ def read_table(item: Dataset, limits: tuple[float, float]) -> Table | None:
     if not limits[0] <= first <= limits[1] and limits[0] <= other <= limits[1]:
         first = other
     entries = _entries(item, count, bits)
-    return None if entries is None else Table(first, bits, entries)
+    return None if entries is None else VoiTable(first, bits, entries)
 
 
 def _entries(item: Dataset, count: int, bits: int) -> npt.NDArray[np.uint16] | None:

@@ -60,7 +60,7 @@ class Caller:
 
 
 @dataclass(frozen=True)
-class Settings:
+class ServerSettings:
     """How a server listens and where it sends. Port 0 takes any free port.
 
     Raises UsageError without a caller, and where a caller could come from anywhere although the server listens beyond

@@ -33,7 +33,7 @@ from pynetdicom.sop_class import Verification
 from maseg_nnunet.errors import MasegError, Reason, RefusedError, UsageError, place_of, reason_of
 from maseg_nnunet.mammogram import Flag, Side
 from maseg_nnunet.readers.quiet import silence_pydicom
-from maseg_nnunet.serving.nodes import Settings
+from maseg_nnunet.serving.nodes import ServerSettings
 from maseg_nnunet.serving.send import SUCCESS, Sending, send
 from maseg_nnunet.serving.spool import Spool, SpoolFullError
 
@@ -84,7 +84,7 @@ class Server:
     spool for the next start. Raises UsageError where the port can't be had.
     """
 
-    def __init__(self, settings: Settings, spool: Spool, segment: Segment) -> None:
+    def __init__(self, settings: ServerSettings, spool: Spool, segment: Segment) -> None:
         self._settings = settings
         self._spool = spool
         self._segment = segment

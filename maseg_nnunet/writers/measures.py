@@ -59,7 +59,7 @@ class ImageStatistics:
         ]
 
 
-COLUMNS: Final = tuple(field.name for field in fields(ImageStatistics))
+STATISTICS_COLUMNS: Final = tuple(field.name for field in fields(ImageStatistics))
 
 
 def image_statistics(

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from maseg_nnunet.dataset.manifest import (
-    COLUMNS,
     MANIFEST,
+    MANIFEST_COLUMNS,
     ManifestRow,
     read_manifest,
     row_from_csv,
@@ -43,11 +43,11 @@ def test_rows_come_back_sorted_and_equal(tmp_path: Path) -> None:
     assert write_manifest(tmp_path / MANIFEST, rows)
     assert read_manifest(tmp_path) == sorted(rows) == read_manifest(tmp_path / MANIFEST)
     assert not write_manifest(tmp_path / MANIFEST, reversed(rows))
-    assert (tmp_path / MANIFEST).read_text().splitlines()[0] == ",".join(COLUMNS)
+    assert (tmp_path / MANIFEST).read_text().splitlines()[0] == ",".join(MANIFEST_COLUMNS)
 
 
 def test_one_row_and_its_cells() -> None:
-    assert row_from_csv(dict(zip(COLUMNS, row_to_csv(ROW), strict=True))) == ROW
+    assert row_from_csv(dict(zip(MANIFEST_COLUMNS, row_to_csv(ROW), strict=True))) == ROW
 
 
 def test_what_a_row_tells() -> None:
@@ -64,8 +64,8 @@ def test_a_missing_or_broken_manifest_says_what_to_do(tmp_path: Path) -> None:
         read_manifest(tmp_path / MANIFEST)
     for text in (
         "case,subset\na,b\n",
-        ",".join(COLUMNS) + '\n"' + "x" * 200_000,
-        ",".join(COLUMNS) + "\n" + ",".join("x" for _ in COLUMNS) + "\n",
+        ",".join(MANIFEST_COLUMNS) + '\n"' + "x" * 200_000,
+        ",".join(MANIFEST_COLUMNS) + "\n" + ",".join("x" for _ in MANIFEST_COLUMNS) + "\n",
     ):
         (tmp_path / MANIFEST).write_text(text)
         with pytest.raises(DatasetError, match="again"):

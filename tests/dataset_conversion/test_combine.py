@@ -11,7 +11,7 @@ import pytest
 
 from maseg_nnunet.dataset.manifest import MANIFEST, ManifestRow, read_manifest, write_manifest
 from maseg_nnunet.dataset_conversion.combine import combine
-from maseg_nnunet.dataset_conversion.convert_case import Settings
+from maseg_nnunet.dataset_conversion.convert_case import ConversionSettings
 from maseg_nnunet.dataset_conversion.convert_dataset import Request, convert_dataset
 from maseg_nnunet.dataset_conversion.datasets import REGISTRY
 from maseg_nnunet.errors import DatasetError, UsageError
@@ -206,7 +206,7 @@ def test_bad_parts(raw: Path, films: Path) -> None:
         combine(raw, 500, [501, 506])
     with pytest.raises(UsageError, match="once"):
         combine(raw, 500, [506, 506])
-    settings = Settings(spacing=0.8)
+    settings = ConversionSettings(spacing=0.8)
     coarse = Request(MINI_MIAS, films / "films", raw / "Dataset507_Coarse", masks=films / "masks", settings=settings)
     convert_dataset(coarse)
     with pytest.raises(DatasetError, match="spacings"):

@@ -23,7 +23,7 @@ import SimpleITK
 
 from maseg_nnunet.dataset.manifest import read_manifest
 from maseg_nnunet.dataset_conversion import convert_dataset as conversion
-from maseg_nnunet.dataset_conversion.convert_case import ConvertTask, Settings, black_margin
+from maseg_nnunet.dataset_conversion.convert_case import ConversionSettings, ConvertTask, black_margin
 from maseg_nnunet.dataset_conversion.convert_dataset import Request, convert_dataset
 from maseg_nnunet.dataset_conversion.datasets import REGISTRY
 from maseg_nnunet.errors import DatasetError, Reason, RefusedError, UsageError
@@ -308,7 +308,7 @@ def test_masks_with_other_values_are_mapped(films: Path, tmp_path: Path) -> None
     for path in (tmp_path / "in" / "masks").iterdir():
         mask = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
         cv2.imwrite(str(path), np.choose(mask, [0, 255, 128]).astype(np.uint8))
-    settings = Settings(labels={0: 0, 255: 1, 128: 2})
+    settings = ConversionSettings(labels={0: 0, 255: 1, 128: 2})
     report = convert_dataset(request(tmp_path / "in", tmp_path / "out", settings=settings))
     assert report["found"]["images"] == 24
 
@@ -324,7 +324,7 @@ def test_masks_that_spread_beyond_the_film_end_with_it(films: Path, tmp_path: Pa
     areas = {}
     for trim in (False, True):
         folder = tmp_path / f"trimmed {trim}"
-        report = convert_dataset(request(tmp_path / "in", folder, settings=Settings(trim_masks=trim)))
+        report = convert_dataset(request(tmp_path / "in", folder, settings=ConversionSettings(trim_masks=trim)))
         assert report["settings"]["trim_masks"] is trim
         label = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(next((folder / "labelsTr").glob("mdb*")))))
         areas[trim] = (
@@ -358,8 +358,8 @@ def test_other_settings_are_not_mixed_into_one_folder(films: Path, tmp_path: Pat
     folder = tmp_path / "out"
     convert_dataset(request(films, folder))
     with pytest.raises(UsageError, match="--overwrite"):
-        convert_dataset(request(films, folder, settings=Settings(spacing=0.8)))
-    convert_dataset(request(films, folder, settings=Settings(spacing=0.8), overwrite=True))
+        convert_dataset(request(films, folder, settings=ConversionSettings(spacing=0.8)))
+    convert_dataset(request(films, folder, settings=ConversionSettings(spacing=0.8), overwrite=True))
     assert {row.target_spacing for row in read_manifest(folder)} == {0.8}
     assert SimpleITK.ReadImage(str(next((folder / "imagesTr").iterdir()))).GetSpacing() == pytest.approx((0.8, 0.8))
 
@@ -367,7 +367,7 @@ def test_other_settings_are_not_mixed_into_one_folder(films: Path, tmp_path: Pat
 def test_an_interrupted_overwrite_is_no_data_set_and_goes_on(films: Path, tmp_path: Path) -> None:
     folder = tmp_path / "out"
     convert_dataset(request(films, folder))
-    again = request(films, folder, settings=Settings(spacing=0.8), overwrite=True)
+    again = request(films, folder, settings=ConversionSettings(spacing=0.8), overwrite=True)
     seen: list[int] = []
 
     def stop(stage: str, done: int, total: int | None) -> None:

@@ -17,7 +17,7 @@ import pytest
 import SimpleITK
 
 from maseg_nnunet.dataset.manifest import ManifestRow, read_manifest
-from maseg_nnunet.dataset_conversion.convert_case import Settings
+from maseg_nnunet.dataset_conversion.convert_case import ConversionSettings
 from maseg_nnunet.dataset_conversion.convert_dataset import Request, convert_dataset
 from maseg_nnunet.dataset_conversion.datasets import REGISTRY
 from maseg_nnunet.mammogram import Intent
@@ -208,7 +208,7 @@ def test_a_mask_may_bear_the_name_of_the_case(exams: Path, tmp_path: Path, key: 
     (tmp_path / "masks").mkdir()
     for path in (tmp_path / "out").glob("labels*/*"):
         shutil.copy(path, tmp_path / "masks" / path.name)
-    again = replace(wanted, folder=tmp_path / "again", masks=tmp_path / "masks", settings=Settings(spacing=0))
+    again = replace(wanted, folder=tmp_path / "again", masks=tmp_path / "masks", settings=ConversionSettings(spacing=0))
     report = convert_dataset(again)
     assert report["rejected"] == {"mask of another size": 8}  # found: they have 0.4 mm
 

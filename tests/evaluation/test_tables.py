@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from maseg_nnunet.evaluation import published, tables
-from maseg_nnunet.evaluation.tables import LeftOut, Table, beside_published, markdown
+from maseg_nnunet.evaluation.tables import LeftOut, ReportTable, beside_published, markdown
 
 NAN = math.nan
 MADE_UP = pd.DataFrame(
@@ -26,7 +26,7 @@ MADE_UP = pd.DataFrame(
 ).assign(muscle_scored=True, quality="ok", vendor="x")  # fmt: skip
 
 
-def rows(table: Table) -> dict[str, list[str]]:
+def rows(table: ReportTable) -> dict[str, list[str]]:
     return {row[0]: list(row[1:]) for row in table.frame.itertuples(index=False)}
 
 
@@ -194,5 +194,5 @@ def test_distances_only_where_the_reference_has_the_class():
 
 
 def test_markdown():
-    table = Table("k", "A title", pd.DataFrame([["x|y", "1"]], columns=["Name", "n"]), ("A note.",))
+    table = ReportTable("k", "A title", pd.DataFrame([["x|y", "1"]], columns=["Name", "n"]), ("A note.",))
     assert markdown(table) == "**A title**\n\n| Name | n |\n| --- | ---: |\n| x\\|y | 1 |\n\nA note.\n"

@@ -161,9 +161,9 @@ def test_says_what_is_missing_or_broken(base: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_no_muscle_no_winner() -> None:
-    blind = sweep.Score(sweep.TABLE_4[0], 3, (0.9, 0.1), 0, (math.nan, math.nan))
+    blind = sweep.SweepScore(sweep.TABLE_4[0], 3, (0.9, 0.1), 0, (math.nan, math.nan))
     assert sweep.winner([blind]) is None
-    seen = sweep.Score(sweep.TABLE_4[1], 3, (0.9, 0.1), 2, (0.1, 0.1))
+    seen = sweep.SweepScore(sweep.TABLE_4[1], 3, (0.9, 0.1), 2, (0.1, 0.1))
     assert sweep.winner([blind, seen]) is seen
 
 

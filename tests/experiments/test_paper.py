@@ -15,15 +15,15 @@ from maseg_nnunet.cli.main import app
 from maseg_nnunet.errors import DatasetError, ModelError, UsageError
 from maseg_nnunet.experiments import paper as experiments
 from maseg_nnunet.experiments import steps as experiment_steps
-from maseg_nnunet.experiments.paper import ON_BOTH, Part, Setup, phases, write_tables
+from maseg_nnunet.experiments.paper import ON_BOTH, ExperimentPart, Setup, phases, write_tables
 from maseg_nnunet.experiments.steps import run_phases
 from maseg_nnunet.files import write_json
 from tests.evaluation.helpers import make_dataset, mask_with, row, write_mask
 
 PARTS = (
-    Part("fuji", 503, "Dataset503_Fuji"),
-    Part("ge", 504, "Dataset504_GE"),
-    Part("mini_mias", 506, "Dataset506_MiniMias"),
+    ExperimentPart("fuji", 503, "Dataset503_Fuji"),
+    ExperimentPart("ge", 504, "Dataset504_GE"),
+    ExperimentPart("mini_mias", 506, "Dataset506_MiniMias"),
 )
 
 # Each leaves its command in RUNS. Training leaves scores; prediction copies every image's reference with one column of

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from maseg_nnunet.errors import ModelError
-from maseg_nnunet.experiments.demo import LEAST_BREAST_DICE, LEAST_PECTORAL_DICE, Outcome
+from maseg_nnunet.experiments.demo import LEAST_BREAST_DICE, LEAST_PECTORAL_DICE, DemoResult
 
 pytestmark = pytest.mark.slow
 
@@ -73,6 +73,6 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("breast", "pectoral"), [(0.949, 0.9), (0.99, 0.8), (float("nan"), 0.9)])
 def test_a_demo_that_falls_short_says_so(breast: float, pectoral: float) -> None:
-    outcome = Outcome((), breast, pectoral, Path("overlays"), Path("report"))
+    outcome = DemoResult((), breast, pectoral, Path("overlays"), Path("report"))
     with pytest.raises(ModelError, match="should be above"):
         outcome.check()

@@ -26,7 +26,7 @@ from maseg_nnunet.mammogram import Intent, Mammogram, Side, View
 from maseg_nnunet.models.folder import build_network
 from maseg_nnunet.models.precision import autocast, on_device
 from maseg_nnunet.prediction.predict import predict
-from maseg_nnunet.prediction.segment_file import Settings
+from maseg_nnunet.prediction.segment_file import PredictSettings
 from maseg_nnunet.prediction.segmenter import Segmenter
 from maseg_nnunet.readers.masks import read_mask
 from maseg_nnunet.synthetic.phantom import make_phantom
@@ -145,7 +145,7 @@ def test_both_routes_give_the_same_masks(
     arguments = [command("nnUNetv2_predict"), *stock.split()]
     subprocess.run(arguments, env=full_environment(base), check=True, capture_output=True)
 
-    settings = Settings(model, tmp_path / "out", keep_largest=False, device="cpu")
+    settings = PredictSettings(model, tmp_path / "out", keep_largest=False, device="cpu")
     assert predict([exams / "images"], settings).bad == 0
     segmenter = Segmenter(model, device="cpu", keep_largest=False)
 

@@ -162,7 +162,7 @@ def test_what_nobody_thought_of_costs_one_case(converted: Converted, monkeypatch
         return real(*arguments)
 
     monkeypatch.setattr(export, "image_statistics", fails_once)
-    settings = export.Settings(converted.output)
+    settings = export.ExportSettings(converted.output)
     problems = [one.problem for one in export.export_masks(converted.masks, converted.folder, settings)]
     assert problems.count("internal error: ValueError") == 1 and problems.count("") == len(problems) - 1 > 0
 

@@ -24,9 +24,9 @@ from pydicom.uid import MPEG2MPML, BreastTomosynthesisImageStorage
 from maseg_nnunet.errors import ModelError, OutputError, UsageError
 from maseg_nnunet.parallel.tasks import WorkerLostError
 from maseg_nnunet.prediction import predict as pipeline
-from maseg_nnunet.prediction.journal import JOURNAL, Outcome, Status
+from maseg_nnunet.prediction.journal import JOURNAL, FileOutcome, Status
 from maseg_nnunet.prediction.predict import Batch, Summary, predict, predict_batch
-from maseg_nnunet.prediction.segment_file import Settings
+from maseg_nnunet.prediction.segment_file import PredictSettings
 from maseg_nnunet.prediction.segmenter import Segmenter
 from maseg_nnunet.prediction.sources import Source
 from maseg_nnunet.readers.masks import read_mask
@@ -52,25 +52,25 @@ def exams(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def settings(model: Path, tmp_path: Path) -> Settings:
-    return Settings(model, tmp_path / "out", device="cpu", keep_largest=False)
+def settings(model: Path, tmp_path: Path) -> PredictSettings:
+    return PredictSettings(model, tmp_path / "out", device="cpu", keep_largest=False)
 
 
-def journal(settings: Settings) -> list[dict[str, Any]]:
+def journal(settings: PredictSettings) -> list[dict[str, Any]]:
     lines = (settings.output / JOURNAL).read_text().splitlines()
     return [entry for line in lines if line and "file" in (entry := json.loads(line))]
 
 
-def outcomes(settings: Settings) -> dict[str, tuple[str, str]]:
+def outcomes(settings: PredictSettings) -> dict[str, tuple[str, str]]:
     return {entry["file"]: (entry["status"], entry["detail"]) for entry in journal(settings)}
 
 
-def results(settings: Settings) -> set[str]:
+def results(settings: PredictSettings) -> set[str]:
     found = {path.relative_to(settings.output).as_posix() for path in settings.output.rglob("*") if path.is_file()}
     return found - {".lock"}
 
 
-def table(settings: Settings) -> list[dict[str, str]]:
+def table(settings: PredictSettings) -> list[dict[str, str]]:
     with (settings.output / "statistics.csv").open(newline="") as stream:
         return list(csv.DictReader(stream))
 
@@ -90,7 +90,7 @@ def test_every_format_of_every_image_at_its_place(maseg: Run, model: Path, exams
     expected = {
         f"woman{n % 2}/image{n}{end}" for n in range(6) for end in (".nii.gz", ".png", "_seg.dcm", "_preview.png")
     }
-    assert results(Settings(model, out)) == expected | {"statistics.csv", "run.json", JOURNAL}
+    assert results(PredictSettings(model, out)) == expected | {"statistics.csv", "run.json", JOURNAL}
 
     gray = np.roll(gradient(), 3, axis=0) / 4095
     mask = cv2.imread(f"{stem}.png", cv2.IMREAD_UNCHANGED)
@@ -100,7 +100,7 @@ def test_every_format_of_every_image_at_its_place(maseg: Run, model: Path, exams
     picture = cv2.imread(f"{stem}_preview.png")
     assert picture.shape == (*mask.shape, 3)
 
-    row = next(row for row in table(Settings(model, out)) if row["file"] == "woman1/image3.dcm")
+    row = next(row for row in table(PredictSettings(model, out)) if row["file"] == "woman1/image3.dcm")
     assert float(row["breast_area_cm2"]) == pytest.approx((mask == 1).sum() * 0.16 / 100, abs=0.006)
     assert float(row["pectoral_area_cm2"]) == pytest.approx((mask == 2).sum() * 0.16 / 100, abs=0.006)
 
@@ -130,7 +130,7 @@ def test_masks_are_cleaned_up_unless_switched_off(maseg: Run, model: Path, tmp_p
     np.testing.assert_array_equal(masks["--keep-largest"][10:50], masks["--no-keep-largest"][10:50])
 
 
-def test_a_second_run_writes_the_same_bytes(exams: Path, settings: Settings) -> None:
+def test_a_second_run_writes_the_same_bytes(exams: Path, settings: PredictSettings) -> None:
     predict([exams], settings, workers=2)
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in settings.output.rglob("*.nii.gz")}
     predict([exams], settings, workers=1)
@@ -194,7 +194,7 @@ def test_bad_files_are_named_and_the_rest_goes_on(maseg: Run, model: Path, tmp_p
     out = tmp_path / "out"
     answer = maseg("predict", tmp_path / "exams", "-o", out, "--model", model, "--device", "cpu", "--statistics")
     assert answer.status == 1
-    found = outcomes(Settings(model, out))
+    found = outcomes(PredictSettings(model, out))
     for name, word in expected.items():
         status, detail = found[name]
         assert status == "refused" and word in detail, (name, status, detail)
@@ -202,12 +202,14 @@ def test_bad_files_are_named_and_the_rest_goes_on(maseg: Run, model: Path, tmp_p
     assert found["letter"][0] == "not an image"
     assert found["x.dcm"] == found["black.dcm"] == ("done", "")
     assert not read_mask(out / "black.nii.gz", gradient().shape).any()
-    row = next(row for row in table(Settings(model, out)) if row["file"] == "black.dcm")
+    row = next(row for row in table(PredictSettings(model, out)) if row["file"] == "black.dcm")
     assert "one constant value" in row["flags"] and row["pectoral_found"] == "no"
     assert {path.name for path in out.glob("*.nii.gz")} == {"x.nii.gz", "black.nii.gz"}
 
 
-def test_a_named_file_that_is_no_image_or_is_missing_is_bad(settings: Settings, exams: Path, tmp_path: Path) -> None:
+def test_a_named_file_that_is_no_image_or_is_missing_is_bad(
+    settings: PredictSettings, exams: Path, tmp_path: Path
+) -> None:
     (tmp_path / "notes").write_text("hello")
     listed = tmp_path / "list.txt"
     listed.write_text(f"{tmp_path / 'notes'}\n{tmp_path / 'missing.dcm'}\n{exams / 'woman0' / 'image0.dcm'}\n")
@@ -215,22 +217,24 @@ def test_a_named_file_that_is_no_image_or_is_missing_is_bad(settings: Settings, 
     assert summary.counts == {Status.REFUSED: 2, Status.DONE: 1} and summary.bad == 2
 
 
-def test_the_folder_must_hold_something(settings: Settings, tmp_path: Path) -> None:
+def test_the_folder_must_hold_something(settings: PredictSettings, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match="no file"):
         predict([tmp_path / "empty"], settings)
 
 
-def test_dicom_seg_of_a_picture_fails_and_its_other_results_are_kept(settings: Settings, tmp_path: Path) -> None:
+def test_dicom_seg_of_a_picture_fails_and_its_other_results_are_kept(settings: PredictSettings, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "x.png"), gradient())
-    both = Settings(settings.model, settings.output, (Format.DICOM_SEG, Format.PNG), device="cpu", spacing_mm=0.1)
+    both = PredictSettings(
+        settings.model, settings.output, (Format.DICOM_SEG, Format.PNG), device="cpu", spacing_mm=0.1
+    )
     assert predict([tmp_path / "x.png"], both).counts == {Status.FAILED: 1}
     assert "no DICOM" in outcomes(both)["x.png"][1]
     assert (settings.output / "x.png").is_file()
 
 
 def test_a_full_disk_is_named_for_the_file_and_leaves_nothing_half_written(
-    settings: Settings, exams: Path, monkeypatch: pytest.MonkeyPatch
+    settings: PredictSettings, exams: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write = Path.write_bytes
 
@@ -247,7 +251,7 @@ def test_a_full_disk_is_named_for_the_file_and_leaves_nothing_half_written(
     assert results(settings) == {JOURNAL, *(f"woman0/image{n}.nii.gz" for n in (0, 2, 4))}
 
 
-def test_a_journal_that_can_t_be_written_ends_the_run(settings: Settings, exams: Path) -> None:
+def test_a_journal_that_can_t_be_written_ends_the_run(settings: PredictSettings, exams: Path) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("there is no /dev/full to write to")
     settings.output.mkdir()
@@ -275,7 +279,7 @@ def test_options_that_make_no_sense_are_one_line(maseg: Run, model: Path, exams:
         answer = maseg("predict", exams / "woman0", "-o", out, *arguments)
         assert (answer.status, len(answer.err.splitlines())) == (status, 1) and word in answer.err
     with pytest.raises(ModelError):
-        predict([exams], Settings(tmp_path / "nowhere", out))
+        predict([exams], PredictSettings(tmp_path / "nowhere", out))
 
 
 def test_nothing_of_a_header_is_shown(maseg: Run, model: Path, tmp_path: Path) -> None:
@@ -295,14 +299,14 @@ def test_nothing_of_a_header_is_shown(maseg: Run, model: Path, tmp_path: Path) -
         assert word not in written
 
 
-def test_a_report_is_a_json_file_in_the_output_folder(settings: Settings, exams: Path) -> None:
+def test_a_report_is_a_json_file_in_the_output_folder(settings: PredictSettings, exams: Path) -> None:
     for name in (JOURNAL, "statistics.csv", "../run.json", str(exams / "run.json"), "woman0/image0.dcm"):
         with pytest.raises(UsageError, match="json"):
             predict([exams], settings, report=Path(name))
     assert not settings.output.exists()
 
 
-def test_a_file_that_two_inputs_lead_to_is_one(settings: Settings, exams: Path) -> None:
+def test_a_file_that_two_inputs_lead_to_is_one(settings: PredictSettings, exams: Path) -> None:
     settings = replace(settings, statistics=True)
     twice = [exams, exams / "woman0" / "image0.dcm", exams / "woman1"]
     assert predict(twice, settings).counts == {Status.DONE: 6}
@@ -310,7 +314,7 @@ def test_a_file_that_two_inputs_lead_to_is_one(settings: Settings, exams: Path) 
     assert predict(twice, settings, resume=True).counts == {Status.EARLIER: 6}
 
 
-def test_an_output_folder_made_during_the_walk_is_not_read(settings: Settings, exams: Path) -> None:
+def test_an_output_folder_made_during_the_walk_is_not_read(settings: PredictSettings, exams: Path) -> None:
     (exams / "zz").mkdir()
     inside = replace(settings, output=exams / "zz" / "new" / "out", formats=(Format.PNG,), preview=True, spacing_mm=0.4)
     assert predict([exams], inside, workers=1).counts == {Status.DONE: 6}
@@ -318,7 +322,7 @@ def test_an_output_folder_made_during_the_walk_is_not_read(settings: Settings, e
 
 
 def test_a_seg_never_takes_the_patient_of_another_file(
-    settings: Settings, exams: Path, monkeypatch: pytest.MonkeyPatch
+    settings: PredictSettings, exams: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The exam is replaced while the network runs: its SEG would carry the new patient and the old mask."""
     source = exams / "woman0" / "image0.dcm"
@@ -338,10 +342,10 @@ def test_a_seg_never_takes_the_patient_of_another_file(
 # --- stopping and going on -------------------------------------------------------------------------------------------
 
 
-def interrupt_after(count: int) -> Callable[[Outcome], None]:
+def interrupt_after(count: int) -> Callable[[FileOutcome], None]:
     seen = 0
 
-    def progress(outcome: Outcome) -> None:
+    def progress(outcome: FileOutcome) -> None:
         nonlocal seen
         seen += 1
         if seen == count:
@@ -350,12 +354,12 @@ def interrupt_after(count: int) -> Callable[[Outcome], None]:
     return progress
 
 
-def test_an_interrupted_run_leaves_whole_files_and_resumes(settings: Settings, tmp_path: Path) -> None:
+def test_an_interrupted_run_leaves_whole_files_and_resumes(settings: PredictSettings, tmp_path: Path) -> None:
     exams = tmp_path / "exams"
     exams.mkdir()
     for number in range(20):
         write_dicom(exams / f"{number:02d}.dcm", np.roll(gradient(), number, axis=0))
-    settings = Settings(settings.model, settings.output, statistics=True, device="cpu")
+    settings = PredictSettings(settings.model, settings.output, statistics=True, device="cpu")
     with pytest.raises(KeyboardInterrupt):
         predict([exams], settings, workers=2, report=Path("run.json"), progress=interrupt_after(5))
     finished = {path.name for path in settings.output.glob("*.nii.gz")}
@@ -376,17 +380,21 @@ def test_an_interrupted_run_leaves_whole_files_and_resumes(settings: Settings, t
     assert report["complete"] and sorted(entry["file"] for entry in report["files"]) == names
 
 
-def test_resume_goes_by_the_results(settings: Settings, exams: Path) -> None:
+def test_resume_goes_by_the_results(settings: PredictSettings, exams: Path) -> None:
     predict([exams], settings)
     (settings.output / "woman0" / "image2.nii.gz").unlink()
     assert predict([exams], settings, resume=True).counts == {Status.EARLIER: 5, Status.DONE: 1}
-    more = Settings(settings.model, settings.output, (Format.NIFTI, Format.PNG), device="cpu", keep_largest=False)
+    more = PredictSettings(
+        settings.model, settings.output, (Format.NIFTI, Format.PNG), device="cpu", keep_largest=False
+    )
     assert predict([exams], more, resume=True).counts == {Status.DONE: 6}
     (settings.output / JOURNAL).unlink()
     assert predict([exams], more, resume=True).counts == {Status.DONE: 6}, "nothing tells whose they are"
 
 
-def test_resume_never_takes_another_womans_result_for_done(settings: Settings, exams: Path, tmp_path: Path) -> None:
+def test_resume_never_takes_another_womans_result_for_done(
+    settings: PredictSettings, exams: Path, tmp_path: Path
+) -> None:
     predict([exams], settings)
     before = (settings.output / "woman0" / "image0.nii.gz").read_bytes()
     # The next day's folder, with files of the same names and sizes; one was there the day before.
@@ -396,7 +404,9 @@ def test_resume_never_takes_another_womans_result_for_done(settings: Settings, e
     assert predict([exams], settings, resume=True).counts == {Status.EARLIER: 6}
 
 
-def test_an_input_without_files_costs_no_earlier_journal(settings: Settings, exams: Path, tmp_path: Path) -> None:
+def test_an_input_without_files_costs_no_earlier_journal(
+    settings: PredictSettings, exams: Path, tmp_path: Path
+) -> None:
     settings = replace(settings, statistics=True)
     predict([exams], settings)
     (tmp_path / "empty").mkdir()
@@ -406,7 +416,7 @@ def test_an_input_without_files_costs_no_earlier_journal(settings: Settings, exa
     assert len(table(settings)) == len(journal(settings)) == 6
 
 
-def test_resume_takes_no_result_that_the_journalled_run_did_not_write(settings: Settings, exams: Path) -> None:
+def test_resume_takes_no_result_that_the_journalled_run_did_not_write(settings: PredictSettings, exams: Path) -> None:
     one = exams / "woman1" / "image3.dcm"
     with_previews = replace(settings, preview=True)
     predict([exams], with_previews)
@@ -419,7 +429,7 @@ def test_resume_takes_no_result_that_the_journalled_run_did_not_write(settings: 
     assert predict([exams], settings, resume=True).counts == {Status.EARLIER: 6}
 
 
-def test_a_refused_file_keeps_no_result_of_the_one_before_it(settings: Settings, exams: Path) -> None:
+def test_a_refused_file_keeps_no_result_of_the_one_before_it(settings: PredictSettings, exams: Path) -> None:
     predict([exams], settings)
     one = exams / "woman1" / "image3.dcm"
     whole = one.read_bytes()
@@ -429,7 +439,9 @@ def test_a_refused_file_keeps_no_result_of_the_one_before_it(settings: Settings,
     assert "woman1/image3.nii.gz" not in results(settings) and "woman1/image1.nii.gz" in results(settings)
 
 
-def test_a_result_that_a_file_can_not_have_is_not_left_of_the_one_before_it(settings: Settings, exams: Path) -> None:
+def test_a_result_that_a_file_can_not_have_is_not_left_of_the_one_before_it(
+    settings: PredictSettings, exams: Path
+) -> None:
     both = replace(settings, formats=(Format.NIFTI, Format.DICOM_SEG))
     predict([exams], both)
     one = exams / "woman1" / "image3.dcm"
@@ -440,14 +452,14 @@ def test_a_result_that_a_file_can_not_have_is_not_left_of_the_one_before_it(sett
     assert "woman1/image3.nii.gz" in results(both) and "woman1/image3_seg.dcm" not in results(both)
 
 
-def test_an_empty_file_of_a_folder_is_no_image(settings: Settings, exams: Path) -> None:
+def test_an_empty_file_of_a_folder_is_no_image(settings: PredictSettings, exams: Path) -> None:
     (exams / "empty.txt").write_bytes(b"")
     (exams / "empty.dcm").write_bytes(b"")
     assert predict([exams], settings).counts == {Status.DONE: 6, Status.IGNORED: 1, Status.REFUSED: 1}
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no file locks")
-def test_two_runs_do_not_share_an_output_folder(settings: Settings, exams: Path) -> None:
+def test_two_runs_do_not_share_an_output_folder(settings: PredictSettings, exams: Path) -> None:
     settings.output.mkdir(parents=True)
     code = f"""if True:
         import sys
@@ -465,9 +477,9 @@ def test_two_runs_do_not_share_an_output_folder(settings: Settings, exams: Path)
     assert predict([exams], settings).counts == {Status.DONE: 6}
 
 
-def test_resume_never_takes_another_models_masks_for_done(settings: Settings, exams: Path) -> None:
+def test_resume_never_takes_another_models_masks_for_done(settings: PredictSettings, exams: Path) -> None:
     predict([exams], settings)
-    other = Settings(settings.model, settings.output, device="cpu", keep_largest=True)
+    other = PredictSettings(settings.model, settings.output, device="cpu", keep_largest=True)
     with pytest.raises(KeyboardInterrupt):
         predict([exams], other, workers=1, progress=interrupt_after(2))
     counts = predict([exams], other, resume=True).counts
@@ -475,25 +487,25 @@ def test_resume_never_takes_another_models_masks_for_done(settings: Settings, ex
     assert 2 <= counts[Status.EARLIER] < 6
 
 
-def test_an_empty_result_is_none(settings: Settings, exams: Path) -> None:
+def test_an_empty_result_is_none(settings: PredictSettings, exams: Path) -> None:
     predict([exams], settings)
     (settings.output / "woman0" / "image2.nii.gz").write_bytes(b"")
     assert predict([exams], settings, resume=True).counts == {Status.EARLIER: 5, Status.DONE: 1}
 
 
-def test_resume_tries_bad_files_again(settings: Settings, exams: Path) -> None:
+def test_resume_tries_bad_files_again(settings: PredictSettings, exams: Path) -> None:
     bad = exams / "bad.dcm"
     good = bad.with_name("woman0") / "image0.dcm"
     bad.write_bytes(good.read_bytes()[:-200])
-    settings = Settings(settings.model, settings.output, statistics=True, device="cpu")
+    settings = PredictSettings(settings.model, settings.output, statistics=True, device="cpu")
     assert predict([exams], settings).bad == 1
     bad.write_bytes(good.read_bytes())
     assert predict([exams], settings, resume=True).counts == {Status.EARLIER: 6, Status.DONE: 1}
     assert len(table(settings)) == 7 and len({row["file"] for row in table(settings)}) == 7
 
 
-def test_a_row_that_a_kill_took_is_measured_again(settings: Settings, exams: Path) -> None:
-    settings = Settings(settings.model, settings.output, statistics=True, device="cpu")
+def test_a_row_that_a_kill_took_is_measured_again(settings: PredictSettings, exams: Path) -> None:
+    settings = PredictSettings(settings.model, settings.output, statistics=True, device="cpu")
     predict([exams], settings, workers=1)
     lines = (settings.output / JOURNAL).read_text().splitlines(keepends=True)
     (settings.output / JOURNAL).write_text("".join(lines[:-1]) + lines[-1][:40])
@@ -501,15 +513,15 @@ def test_a_row_that_a_kill_took_is_measured_again(settings: Settings, exams: Pat
     assert len(table(settings)) == 6
 
 
-def test_resuming_with_another_model_or_settings_is_refused(settings: Settings, exams: Path) -> None:
+def test_resuming_with_another_model_or_settings_is_refused(settings: PredictSettings, exams: Path) -> None:
     predict([exams], settings)
-    other = Settings(settings.model, settings.output, device="cpu", keep_largest=True)
+    other = PredictSettings(settings.model, settings.output, device="cpu", keep_largest=True)
     with pytest.raises(UsageError, match="other settings"):
         predict([exams], other, resume=True)
     predict([exams], other)
 
 
-def test_a_journal_that_a_full_disk_left_empty_is_none(settings: Settings, exams: Path) -> None:
+def test_a_journal_that_a_full_disk_left_empty_is_none(settings: PredictSettings, exams: Path) -> None:
     settings.output.mkdir()
     (settings.output / JOURNAL).write_text('{"setti')
     assert predict([exams], settings, resume=True).counts == {Status.DONE: 6}
@@ -540,7 +552,7 @@ def many(tmp_path: Path) -> Callable[[int], Iterator[Path]]:
 
 
 def test_memory_does_not_grow_with_the_number_of_files(
-    many: Callable[[int], Path], settings: Settings, monkeypatch: pytest.MonkeyPatch
+    many: Callable[[int], Path], settings: PredictSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def peak(count: int) -> int:
         chosen = replace(settings, output=settings.output / str(count), statistics=True, spacing_mm=0.4)
@@ -562,12 +574,14 @@ def test_memory_does_not_grow_with_the_number_of_files(
 
 
 @pytest.mark.slow
-def test_a_cluster_gives_the_same_bytes_and_loses_nothing(settings: Settings, exams: Path, tmp_path: Path) -> None:
+def test_a_cluster_gives_the_same_bytes_and_loses_nothing(
+    settings: PredictSettings, exams: Path, tmp_path: Path
+) -> None:
     distributed = pytest.importorskip("distributed")
     bad = exams / "bad.dcm"
     bad.write_bytes((exams / "woman0" / "image0.dcm").read_bytes()[:-200])
-    here = Settings(settings.model, tmp_path / "here", statistics=True, device="cpu")
-    there = Settings(settings.model, tmp_path / "there", statistics=True, device="cpu")
+    here = PredictSettings(settings.model, tmp_path / "here", statistics=True, device="cpu")
+    there = PredictSettings(settings.model, tmp_path / "there", statistics=True, device="cpu")
     expected = predict([exams], here)
     with distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, dashboard_address=None, worker_dashboard_address=None
@@ -582,7 +596,7 @@ def test_a_cluster_gives_the_same_bytes_and_loses_nothing(settings: Settings, ex
 
 
 def test_of_a_batch_that_kills_its_worker_only_the_killer_fails(
-    settings: Settings, exams: Path, monkeypatch: pytest.MonkeyPatch
+    settings: PredictSettings, exams: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def tasks(function: Any, batches: Iterator[Batch], *, scheduler: str) -> Iterator[tuple[Batch, Any]]:
         for batch in batches:
@@ -594,7 +608,7 @@ def test_of_a_batch_that_kills_its_worker_only_the_killer_fails(
     assert outcomes(settings)["woman1/image3.dcm"] == ("failed", "the worker died")
 
 
-def test_a_worker_with_another_model_is_told(settings: Settings, exams: Path) -> None:
+def test_a_worker_with_another_model_is_told(settings: PredictSettings, exams: Path) -> None:
     source = Source(exams / "woman0" / "image0.dcm", "image0.dcm", "image0")
     digest = Segmenter(settings.model, "cpu").model.digest
     (outcome,) = predict_batch(Batch(settings, digest, (source,)))
@@ -613,5 +627,5 @@ def test_a_folder_without_an_image_is_told(maseg: Run, model: Path, tmp_path: Pa
 def test_a_summary_counts_what_is_bad() -> None:
     summary = Summary()
     for status in Status:
-        summary.add(Outcome("x", status, seconds={"read": 0.5}))
+        summary.add(FileOutcome("x", status, seconds={"read": 0.5}))
     assert summary.bad == 2 and summary.seconds["read"] == 0.5 * len(Status)

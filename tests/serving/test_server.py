@@ -29,7 +29,7 @@ from pynetdicom.sop_class import Verification
 from maseg_nnunet.errors import Reason, RefusedError, UsageError
 from maseg_nnunet.mammogram import Side, View
 from maseg_nnunet.serving import server as pacs
-from maseg_nnunet.serving.nodes import Caller, Node, Settings
+from maseg_nnunet.serving.nodes import Caller, Node, ServerSettings
 from maseg_nnunet.serving.server import Server
 from maseg_nnunet.serving.spool import Spool
 from maseg_nnunet.synthetic.phantom_dicom import PLANTED, write_exam
@@ -112,7 +112,7 @@ def _server(
 ) -> Iterator[tuple[Server, Spool]]:
     with (
         Spool(folder, limit=limit, reserve=0) as spool,
-        Server(Settings(callers, destination, port=0), spool, segment) as server,
+        Server(ServerSettings(callers, destination, port=0), spool, segment) as server,
     ):
         yield server, spool
 
@@ -406,7 +406,7 @@ def test_an_archive_that_hangs_up_or_a_file_that_is_gone_does_not_end_the_servic
 
 def test_nothing_is_taken_after_the_end(tmp_path: Path, exam: list[Path]) -> None:
     with _Archive() as archive, Spool(tmp_path / "spool", reserve=0) as spool:
-        server = Server(Settings((CALLER,), archive.node, port=0), spool, _segment)
+        server = Server(ServerSettings((CALLER,), archive.node, port=0), spool, _segment)
         server.__enter__()
         with _association(server.port) as association:
             assert association.send_c_store(dcmread(exam[0])).Status == 0
@@ -419,7 +419,7 @@ def test_port_in_use(tmp_path: Path) -> None:
     with socket.socket() as taken, Spool(tmp_path / "spool", reserve=0) as spool:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        settings = Settings((CALLER,), Node("A", "127.0.0.1", 1), port=taken.getsockname()[1])
+        settings = ServerSettings((CALLER,), Node("A", "127.0.0.1", 1), port=taken.getsockname()[1])
         with pytest.raises(UsageError, match="can't listen"):
             Server(settings, spool, _segment).__enter__()
 
@@ -443,10 +443,10 @@ def test_nodes_and_callers_are_parsed_or_refused() -> None:
 def test_settings_that_would_let_anybody_in_are_refused() -> None:
     node = Node("A", "127.0.0.1", 1)
     with pytest.raises(UsageError, match="nobody"):
-        Settings((), node)
+        ServerSettings((), node)
     with pytest.raises(UsageError, match="PACS@ADDRESS"):
-        Settings((Caller("PACS"),), node, host="0.0.0.0")
-    assert Settings((Caller("PACS"),), node).host == "127.0.0.1"
+        ServerSettings((Caller("PACS"),), node, host="0.0.0.0")
+    assert ServerSettings((Caller("PACS"),), node).host == "127.0.0.1"
 
 
 def test_the_model_gives_the_segmentation_that_predict_gives(tmp_path: Path, exam: list[Path]) -> None:
@@ -583,7 +583,7 @@ def test_orthanc_sends_an_exam_and_receives_the_segmentations(tmp_path: Path, ex
     segmenter = Segmenter(write_model(tmp_path / "model"), "cpu")
     port = _free_port()
     with _Orthanc(tmp_path / "orthanc", port) as orthanc:
-        settings = Settings((Caller("ORTHANC"),), Node("ORTHANC", "127.0.0.1", orthanc.port), port=port)
+        settings = ServerSettings((Caller("ORTHANC"),), Node("ORTHANC", "127.0.0.1", orthanc.port), port=port)
         with Spool(tmp_path / "spool", reserve=0) as spool, Server(settings, spool, pacs.segment_to_seg(segmenter)):
             orthanc.ask("/modalities/maseg/echo", b"{}")
             sent = [orthanc.ask("/instances", path.read_bytes())["ID"] for path in exam]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from maseg_nnunet.mammogram import Flag, View
-from maseg_nnunet.writers.measures import COLUMNS, MaskFlag, image_statistics, perimeter
+from maseg_nnunet.writers.measures import STATISTICS_COLUMNS, MaskFlag, image_statistics, perimeter
 
 
 def _mask() -> np.ndarray:
@@ -73,7 +73,9 @@ def test_flags_of_image_and_mask() -> None:
 
 
 def test_cells_match_the_columns() -> None:
-    cells = dict(zip(COLUMNS, image_statistics(_mask(), (0.2, 0.5), [Flag.SPOT, Flag.SYNTHETIC]).cells(), strict=True))
+    cells = dict(
+        zip(STATISTICS_COLUMNS, image_statistics(_mask(), (0.2, 0.5), [Flag.SPOT, Flag.SYNTHETIC]).cells(), strict=True)
+    )
     assert cells["breast_area_cm2"] == "1.60"
     assert cells["pectoral_share"] == "0.2000"
     assert cells["pectoral_found"] == "yes"

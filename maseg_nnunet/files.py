@@ -1,6 +1,6 @@
-"""Writing files so that none is ever seen half-written, and telling whether a file is still the one it was.
+"""Files on disk: written so that none is ever seen half-written, listed without loops, recognised when they change.
 
-Not for reading, not for deciding names.
+Not for reading their contents, and not for choosing their names.
 """
 
 from __future__ import annotations
@@ -104,6 +104,57 @@ def stamp(path: Path) -> str:
     except (OSError, ValueError):
         return ""
     return hashlib.blake2b(f"{status.st_size} {status.st_mtime_ns}".encode(), digest_size=8).hexdigest()
+
+
+def walk(folder: Path, skip: Path | None = None) -> Iterator[tuple[Path, list[str] | OSError]]:
+    """Walk a tree of folders, parents before children, in the order of names.
+
+    Symbolic links are followed, but a folder that a link leads back to is not entered again. Hidden files and folders
+    are left out. Only the names in one folder are in memory at a time.
+
+    Args:
+        folder: the folder to start from.
+        skip: a folder that is not entered. It may be created while the walk runs.
+
+    Yields:
+        Each folder, with the sorted names of all in it that is not a folder, or with the error that kept it from being
+        listed.
+    """
+    yield from _walk(folder, skip, frozenset())
+
+
+def _walk(
+    folder: Path, skip: Path | None, above: frozenset[tuple[int, int]]
+) -> Iterator[tuple[Path, list[str] | OSError]]:
+    names: list[str] = []
+    folders: list[str] = []
+    try:
+        identity = _identity(folder)
+        if identity in above or (skip is not None and skip.exists() and identity == _identity(skip)):
+            return
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if not entry.name.startswith("."):
+                    (folders if is_folder(entry) else names).append(entry.name)
+    except OSError as error:
+        yield folder, error
+        return
+    yield folder, sorted(names)
+    for name in sorted(folders):
+        yield from _walk(folder / name, skip, above | {identity})
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino
+
+
+def is_folder(path: Path | os.DirEntry[str]) -> bool:
+    """Whether `path` is known to be a folder; False if the question itself fails, as for a link to itself."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
 
 
 def size_of(path: Path) -> int | None:

@@ -26,6 +26,20 @@ PAPER_FEATURES: Final = (64, 128, 256, 512, 1024)
 """Features of the five stages (paper, section 2.2.1)."""
 
 
+def clamp_input(network: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Forward pre-hook that gives a network of nnU-Net's own the clamp that the classes below have built in.
+
+    Args:
+        network: the module that is about to run; not used, PyTorch passes it.
+        inputs: positional arguments of its forward pass; the first is the images (N, channels, H, W) in VOI units.
+
+    Returns:
+        The same arguments, the images clamped to [0, 1].
+    """
+    images, *others = inputs
+    return images.clamp(0, 1), *others
+
+
 class PlainConvUNet(_PlainConvUNet):  # type: ignore[misc]  # the base class comes without types
     """nnU-Net's plain U-Net on an input clamped to [0, 1]; same arguments, same state dict."""
 

@@ -36,6 +36,7 @@ from maseg_nnunet.dataset.voi_luts import read_voi_luts
 from maseg_nnunet.files import atomic, locked
 from maseg_nnunet.labels import LABELS
 from maseg_nnunet.models.precision import autocast, keep_memory, on_device
+from maseg_nnunet.network import clamp_input
 from maseg_nnunet.training.augmentation import Recipe
 from maseg_nnunet.training.early_stopping import Progress, judge
 from maseg_nnunet.training.losses import PAPER_ALPHA, PixelLoss, WeightedCrossEntropy
@@ -108,7 +109,7 @@ class MasegTrainer(nnUNetTrainer):
             plans_manager, configuration_manager, num_input_channels, num_output_channels, enable_deep_supervision
         )
         if not type(network).__module__.startswith("maseg_nnunet."):
-            network.register_forward_pre_hook(_clamp)
+            network.register_forward_pre_hook(clamp_input)
         return network
 
     def initialize(self) -> None:
@@ -322,12 +323,6 @@ class _HeldPolyLR(PolyLRScheduler):
 
     def step(self, current_step: int | None = None) -> None:
         super().step(current_step if current_step is None else min(current_step, self.max_steps - 1))
-
-
-def _clamp(network: nn.Module, images: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-    """Forward pre-hook: VOI units to [0, 1]."""
-    image, *others = images
-    return image.clamp(0, 1), *others
 
 
 def _plain(value: Any) -> Any:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from maseg_nnunet.arrays import Spacing
 from maseg_nnunet.dataset_conversion.user_tables import read_table
+from maseg_nnunet.files import size_of, walk
 from maseg_nnunet.mammogram import Intent, Side, View
 
 logger = logging.getLogger(__name__)
@@ -73,38 +73,20 @@ class Dataset:
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """Every regular file below `folder`, sorted, each folder once even where links make a loop; no hidden files.
+    """Yield every regular file below `folder`, in the order of `maseg_nnunet.files.walk`.
 
-    A folder below it that can't be listed is told in the log, and the rest goes on. Raises OSError where `folder`
-    itself can't: empty-handed, the conversion would take all that it has done before for removed.
+    A folder below it that can't be listed is named in the log, and the rest continues.
+
+    Raises:
+        OSError: `folder` itself can't be listed. An empty list would make the conversion remove all earlier cases.
     """
-    yield from _walk(folder, frozenset())
-
-
-def _walk(folder: Path, above: frozenset[tuple[int, int]]) -> Iterator[Path]:
-    try:
-        status = folder.stat()
-        identity = (status.st_dev, status.st_ino)
-        if identity in above:
-            return
-        with os.scandir(folder) as entries:
-            ordered = sorted(entries, key=lambda entry: entry.name)
-    except OSError as error:
-        if not above:
-            raise
-        logger.warning("%s can't be listed, what is in it is left out: %s", folder, error.strerror)
-        return
-    for entry in ordered:
-        if entry.name.startswith("."):
-            continue
-        try:
-            is_folder, is_file = entry.is_dir(), entry.is_file()
-        except OSError:  # a link to itself
-            continue
-        if is_folder:
-            yield from _walk(folder / entry.name, above | {identity})
-        elif is_file:
-            yield folder / entry.name
+    for place, names in walk(folder):
+        if not isinstance(names, OSError):
+            yield from (place / name for name in names if size_of(place / name) is not None)
+        elif place == folder:
+            raise names
+        else:
+            logger.warning("%s can't be listed, its files are left out: %s", place, names.strerror)
 
 
 def table_beside(folder: Path, name: str) -> dict[str, dict[str, str]]:

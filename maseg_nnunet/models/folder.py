@@ -31,6 +31,7 @@ from torch import nn
 from maseg_nnunet.arrays import Spacing
 from maseg_nnunet.errors import ModelError
 from maseg_nnunet.labels import LABELS
+from maseg_nnunet.network import clamp_input
 
 ENVIRONMENT: Final = "MASEG_MODEL"
 PLANS: Final = "plans.json"
@@ -184,7 +185,7 @@ def _build(
         if value.is_floating_point() and not torch.isfinite(value).all():
             raise ModelError(f"model {name} is damaged: its weights {key} are not finite, and all would be background")
     if trainer.startswith("MasegTrainer"):
-        network.register_forward_pre_hook(_clamp)
+        network.register_forward_pre_hook(clamp_input)
     return Model(
         name=name,
         network=network.float().eval(),
@@ -245,11 +246,6 @@ def _located(name: str, dotted: str, allowed: tuple[str, ...]) -> type[nn.Module
             f"model {name}: {dotted} is not a class to build a network of; those are in {' and '.join(allowed)}"
         )
     return found
-
-
-def _clamp(network: nn.Module, images: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-    """What MasegTrainer has every network do, in training and prediction: VOI units are clamped to [0, 1]."""
-    return (images[0].clamp(0, 1),)
 
 
 def open_folder(path: Path) -> tuple[str, Folder]:

@@ -15,6 +15,7 @@ from pathlib import Path, PurePath
 from typing import Final
 
 from maseg_nnunet.errors import UsageError
+from maseg_nnunet.files import is_folder, walk
 from maseg_nnunet.writers.results import ENDINGS, PREVIEW_ENDING, Format
 
 SUFFIXES: Final = (".dcm", ".dicom", ".ima", "", ".png", ".pgm")
@@ -63,8 +64,8 @@ def find_sources(inputs: Sequence[Path], output: Path) -> Iterator[Source]:
 
 
 def _found(inputs: Sequence[Path], root: Path, output: Path, inner: tuple[str, ...]) -> Iterator[Source]:
-    if len(inputs) == 1 and _is_folder(inputs[0]):
-        found = _walk(inputs[0], root, output)
+    if len(inputs) == 1 and is_folder(inputs[0]):
+        found = _below(inputs[0], root, output)
     else:
         found = _unique(_listed(inputs, root, output))
     for source in found:
@@ -79,7 +80,7 @@ def _root(inputs: Sequence[Path]) -> Path:
     """The folder that names are relative to."""
     common: str | None = None
     for path in _expanded(inputs):
-        folder = str(_absolute(path if _is_folder(path) else path.parent))
+        folder = str(_absolute(path if is_folder(path) else path.parent))
         try:
             common = folder if common is None else os.path.commonpath([common, folder])
         except ValueError as error:
@@ -104,7 +105,7 @@ def _is_input(output: Path) -> UsageError:
 def _expanded(inputs: Sequence[Path]) -> Iterator[Path]:
     """The inputs, with lists replaced by what they list."""
     for path in inputs:
-        if path.suffix.lower() != LIST_SUFFIX or _is_folder(path):
+        if path.suffix.lower() != LIST_SUFFIX or is_folder(path):
             yield path
             continue
         with path.open(encoding="utf-8-sig", errors="surrogateescape") as lines:
@@ -114,8 +115,8 @@ def _expanded(inputs: Sequence[Path]) -> Iterator[Path]:
 def _listed(inputs: Sequence[Path], root: Path, output: Path) -> Iterator[Source]:
     results = output.resolve()
     for path in _expanded(inputs):
-        if _is_folder(path):
-            yield from _walk(path, root, output)
+        if is_folder(path):
+            yield from _below(path, root, output)
             continue
         try:
             is_result = path.resolve().is_relative_to(results)
@@ -147,30 +148,15 @@ def _claim(source: Source, taken: set[int]) -> Source:
     return source
 
 
-def _walk(folder: Path, root: Path, output: Path, above: tuple[tuple[int, int], ...] = ()) -> Iterator[Source]:
-    try:
-        identity = _identity(folder)
-        # Asked anew: the run makes the output folder after its first file was found.
-        if identity in above or (output.exists() and identity == _identity(output)):
-            return
-        files: list[str] = []
-        folders: list[str] = []
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.name.startswith("."):
-                    continue
-                if _is_folder(entry):
-                    folders.append(entry.name)
-                elif entry.name.upper() != "DICOMDIR":  # of a CD, whose names may be in lower case
-                    files.append(entry.name)
-    except OSError as error:
-        yield replace(_source(folder, root, listed=True), problem=f"the folder can't be read: {error.strerror}")
-        return
-    taken: set[int] = set()
-    for name in sorted(files, key=_order):
-        yield _claim(_source(folder / name, root, listed=False), taken)
-    for name in sorted(folders):
-        yield from _walk(folder / name, root, output, (*above, identity))
+def _below(folder: Path, root: Path, output: Path) -> Iterator[Source]:
+    for place, names in walk(folder, skip=output):
+        if isinstance(names, OSError):
+            yield replace(_source(place, root, listed=True), problem=f"the folder can't be read: {names.strerror}")
+            continue
+        taken: set[int] = set()
+        for name in sorted(names, key=_order):
+            if name.upper() != "DICOMDIR":  # some CDs have its name in lower case
+                yield _claim(_source(place / name, root, listed=False), taken)
 
 
 def _order(name: str) -> tuple[str, int, str]:
@@ -189,19 +175,6 @@ def _suffix(name: str) -> str:
     return suffix if suffix in SUFFIXES else ""
 
 
-def _is_folder(path: Path | os.DirEntry[str]) -> bool:
-    """Whether `path` is known to be a folder; reading says what is wrong with what can't even be asked."""
-    try:
-        return path.is_dir()
-    except (OSError, ValueError):
-        return False
-
-
 def _absolute(path: Path) -> Path:
     # Not resolve(): a symbolic link keeps its own place and name.
     return Path(os.path.abspath(path))  # noqa: PTH100
-
-
-def _identity(path: Path) -> tuple[int, int]:
-    status = path.stat()
-    return status.st_dev, status.st_ino

@@ -116,3 +116,8 @@ def _listed(found: Any) -> Sequence[Any]:
     if found is None:
         return ()
     return found if isinstance(found, MultiValue | list | tuple) else (found,)
+
+
+def printable(value: str) -> str:
+    """The first 64 characters of `value` that are printable ASCII: safe to write to files and logs."""
+    return "".join(character for character in value[:64] if " " <= character <= "~")

@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 from maseg_nnunet.arrays import Spacing
 from maseg_nnunet.errors import Reason, RefusedError
 from maseg_nnunet.mammogram import Flag, Identity, Intent, Side, View
-from maseg_nnunet.readers.attributes import code, integer, items, text, texts
+from maseg_nnunet.readers.attributes import code, integer, items, printable, text, texts
 from maseg_nnunet.readers.identity import is_dummy_patient_id, read_identity
 from maseg_nnunet.readers.spacing import read_spacing
 from maseg_nnunet.readers.vendors import recognise
@@ -96,12 +96,12 @@ def parse_header(dataset: Dataset, path: Path) -> Header:
         view=view,
         side=side,
         vendor=recognise(text(dataset, "Manufacturer"), model),
-        model=_printable(model),
+        model=printable(model),
         sop_class=sop_class.name if sop_class else "",
         identity=identity,
         flags=tuple(flag for flag in Flag if flag in found),
-        horizontal_flip=_printable(code(dataset, "FieldOfViewHorizontalFlip")),
-        patient_orientation=tuple(_printable(entry) for entry in texts(dataset, "PatientOrientation")[:2]),
+        horizontal_flip=printable(code(dataset, "FieldOfViewHorizontalFlip")),
+        patient_orientation=tuple(printable(entry) for entry in texts(dataset, "PatientOrientation")[:2]),
     )
 
 
@@ -123,8 +123,3 @@ def _read_class(dataset: Dataset) -> tuple[uid.UID, Intent]:
 def _is_breast(dataset: Dataset) -> bool:
     regions = {text(item, "CodeValue") for item in items(dataset, "AnatomicRegionSequence")}
     return code(dataset, "BodyPartExamined") == "BREAST" or bool(regions & _BREAST_CODES)
-
-
-def _printable(value: str) -> str:
-    """What may be written to files: ASCII, short, whatever the header holds."""
-    return "".join(c for c in value[:64] if " " <= c <= "~")

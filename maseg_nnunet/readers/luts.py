@@ -15,7 +15,17 @@ from pydicom.dataset import Dataset
 
 from maseg_nnunet.errors import Reason, RefusedError
 from maseg_nnunet.mammogram import Flag, Intent
-from maseg_nnunet.readers.attributes import code, first_level, is_present, items, levels, numbers, text, texts
+from maseg_nnunet.readers.attributes import (
+    code,
+    first_level,
+    is_present,
+    items,
+    levels,
+    numbers,
+    printable,
+    text,
+    texts,
+)
 from maseg_nnunet.readers.lut_table import read_table
 from maseg_nnunet.readers.pixels import Stored
 from maseg_nnunet.readers.vendors import VENDORS
@@ -65,7 +75,7 @@ def _read_windows(dataset: Dataset, vendor: str, tables: list[LookUpTable]) -> t
     explanations = texts(level, "WindowCenterWidthExplanation")
     function = _WINDOW_FUNCTIONS.get(code(level, "VOILUTFunction"))
     windows = [
-        LookUpTable(_printable(explanations[i] if i < len(explanations) else ""), function or Function.LINEAR, c, w)
+        LookUpTable(printable(explanations[i] if i < len(explanations) else ""), function or Function.LINEAR, c, w)
         for i, (c, w) in enumerate(zip(centers, widths, strict=False))
     ]
     if function is not None or vendor not in VENDORS or not VENDORS[vendor].assumes_sigmoid:
@@ -93,7 +103,7 @@ def _read_tables(dataset: Dataset, limits: tuple[float, float]) -> tuple[list[Lo
     for item in found:
         table = read_table(item, limits)
         if table is not None:
-            explanation = _printable(text(item, "LUTExplanation"))
+            explanation = printable(text(item, "LUTExplanation"))
             tables.append(
                 LookUpTable(explanation, Function.TABLE, first=table.first, bits=table.bits, values=table.values)
             )
@@ -115,8 +125,3 @@ def _is_usable(lut: LookUpTable) -> bool:
     return _is_invertible(lut) or (
         lut.values is not None and len(lut.values) > 1 and lut.values.min() < lut.values.max()
     )
-
-
-def _printable(explanation: str) -> str:
-    """What is written to files: ASCII, short, whatever the header holds."""
-    return "".join(c for c in explanation[:64] if " " <= c <= "~")

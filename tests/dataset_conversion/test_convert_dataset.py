@@ -136,13 +136,13 @@ def test_a_killed_run_goes_on_to_the_same_bytes(converted: Path, films: Path, tm
     script = (
         "import os, signal, sys\n"
         "from pathlib import Path\n"
-        "from maseg_nnunet.dataset_conversion import conversion\n"
+        "from maseg_nnunet.dataset_conversion import convert_dataset\n"
         "from maseg_nnunet.dataset_conversion.datasets import REGISTRY\n"
         "def stop(stage, done, total):\n"
         "    if stage == 'converting' and done == 11: os.kill(os.getpid(), signal.SIGKILL)\n"
         "films, folder = map(Path, sys.argv[1:])\n"
-        "request = conversion.Request(REGISTRY['mini_mias'], films / 'films', folder, masks=films / 'masks')\n"
-        "conversion.convert_dataset(request, stop)\n"
+        "request = convert_dataset.Request(REGISTRY['mini_mias'], films / 'films', folder, masks=films / 'masks')\n"
+        "convert_dataset.convert_dataset(request, stop)\n"
     )
     killed = subprocess.run([sys.executable, "-c", script, str(films), str(folder)], check=False)
     assert killed.returncode == -signal.SIGKILL

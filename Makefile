@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-fast lint wheel model clean
+.PHONY: demo test test-fast lint wheel docs model clean
 
 demo: $(VENV)/.installed
 	$(BIN)/maseg demo
@@ -44,6 +44,14 @@ $(VENV)/.installed: setup.cfg pyproject.toml | $(VENV)/bin/pip
 $(VENV)/.installed-test: setup.cfg pyproject.toml | $(VENV)/bin/pip
 	$(BIN)/pip install --quiet --editable ".[test]"
 	touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-docs: setup.cfg pyproject.toml | $(VENV)/bin/pip
+	$(BIN)/pip install --quiet --editable ".[docs]"
+	touch $@ $(VENV)/.installed
+
+# The documentation site, in build/site. Strict: a broken link or a missing name fails.
+docs: $(VENV)/.installed-docs
+	$(BIN)/python -m mkdocs build --strict --quiet
 
 # The packaged model, from images and masks in DATA (mini_mias, mini_mias_masks, inbreast with masks). Hours on a CPU; run
 # again it goes on where it was cut off, and trains nothing where nnunet/ holds a finished training. DEVICE=cuda where

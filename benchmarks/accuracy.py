@@ -1,11 +1,11 @@
-"""Scores of a model on the test women of converted data sets: the tables of the packaged model's card.
+"""Measures the Dice of a model on the test women of converted data sets: the tables of the packaged model's card.
 
     python benchmarks/accuracy.py MODEL -d 505 -d 506 -o accuracy
 
-The images are the converted ones (imagesTs of each data set in nnUNet_raw); the network, the way back to the grid and
-the cleaning are `maseg predict`'s. Each data set gets its masks and the report of `maseg evaluate`; what is printed is
-read from that report's cases.csv. Cases of quality `uncertain` stand in a row of their own, `exclude` in none.
-`--change` scores the same women made harder; give each change an output folder of its own.
+The images are the converted ones (imagesTs of each data set in nnUNet_raw). They are segmented as `maseg predict` does
+it, and scored by `maseg evaluate`; the table is made of its cases.csv. Cases of quality `uncertain` have a row of their
+own, and those of quality `exclude` are left out. `--change` makes the images harder: give each change its own output
+folder.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ def main() -> None:
     parser.add_argument("model", type=Path, help="model folder or ZIP")
     parser.add_argument("-d", "--dataset", type=int, action="append", required=True, help="converted data set")
     parser.add_argument("-o", "--output", type=Path, default=Path("accuracy"))
-    parser.add_argument("--split", default="test", help="test, val, or all for every woman, as for a set left out")
+    parser.add_argument("--split", default="test", help="test, val, or all: every woman, for a set not trained on")
     parser.add_argument("--change", choices=CONDITIONS, default="as it is", help="how the images are made harder")
     parser.add_argument("--tta", action="store_true", help="average with the mirrored image")
-    parser.add_argument("--no-keep-largest", action="store_true", help="masks as the network gives them")
+    parser.add_argument("--no-keep-largest", action="store_true", help="do not clean up the masks")
     options = parser.parse_args()
     segmenter = Segmenter(options.model, tta=options.tta, keep_largest=not options.no_keep_largest)
     splits = ("train", "val", "test") if options.split == "all" else (options.split,)
@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def segment(segmenter: Segmenter, folder: Path, row: ManifestRow, masks: Path, change: Change) -> None:
-    """Write the mask of one converted image, on its grid."""
+    """Segment one converted image and write the mask, on the image's grid."""
     end = "Ts" if row.subset == "test" else "Tr"
     mammogram = read_converted(folder / f"images{end}" / f"{row.case}_0000.nii.gz", Intent(row.intent))
     labels = sitk.GetArrayFromImage(sitk.ReadImage(str(folder / f"labels{end}" / f"{row.case}.nii.gz")))
@@ -68,15 +68,15 @@ def segment(segmenter: Segmenter, folder: Path, row: ManifestRow, masks: Path, c
 
 
 def read_converted(path: Path, intent: Intent) -> Mammogram:
-    """One converted image. VOI units are a window from 0 to 1 themselves, polarity included."""
+    """Read one converted image. It needs no look-up table: VOI units are windowed from 0 to 1, with polarity."""
     image = sitk.ReadImage(str(path))
-    # NIfTI keeps float32: unrounded, the black margin would be resampled, and no longer be exactly black.
+    # NIfTI stores spacing as float32. Unrounded, the image would be resampled, and black would not stay exactly black.
     column, row = (round(value, 6) for value in image.GetSpacing())
     return Mammogram(Path(), sitk.GetArrayFromImage(image), (row, column), "", WITHOUT_HEADER, intent)
 
 
 def table(cases: pd.DataFrame) -> list[str]:
-    """Rows of the card, one a view and kind of quality."""
+    """Rows of the card, one for each view and kind of quality."""
     cases = cases.assign(quality=cases["quality"].fillna(""))
     lines = []
     for (dataset, view), group in cases.groupby(["dataset", "view"]):
@@ -103,7 +103,7 @@ def table(cases: pd.DataFrame) -> list[str]:
 
 
 def as_bool(column: pd.Series) -> pd.Series:
-    """True and False as they stand in a CSV file that also has empty cells."""
+    """True and False of a CSV column that also has empty cells."""
     return column.astype(str) == "True"
 
 

@@ -1,12 +1,11 @@
-"""CPU milliseconds per training patch, one thread: this project's augmentation, nnU-Net's default, albumentations.
+"""Measures CPU milliseconds per training patch of our augmentation, nnU-Net's default and albumentations, one thread.
 
     python benchmarks/augmentation.py [--rows 720 --columns 592] [--patch 512] [--patches 200]
 
-All start from one preprocessed case in memory (float32 and int8, as nnU-Net's dataset gives them) and end with a patch
-of image and labels. nnU-Net cuts out what its rotation may need and runs its default transforms, most of which it
-applies to some patches only: so means are compared. albumentations runs the paper's steps one after the other
-(rotation, elastic deformation with sigma 100, crop, gamma, noise; not the affine part, which its version 2 dropped),
-where it is installed:
+Each starts with one preprocessed case in memory (float32 and int8, as nnU-Net's dataset returns them) and ends with a
+patch of image and labels. nnU-Net applies most of its default transforms to some patches only, so means are compared.
+albumentations runs the paper's steps one after another (rotation, elastic deformation with sigma 100, crop, gamma,
+noise; version 2 no longer has the affine part). It is skipped unless it is installed:
 
     pip install --no-deps --target DIR albumentations==2.0.8 albucore==0.0.24 stringzilla simsimd
     PYTHONPATH=DIR python benchmarks/augmentation.py
@@ -76,7 +75,7 @@ def main() -> None:
     try:
         steps = albumentations(image, labels, size)
     except ImportError:
-        console.print("albumentations is not installed: see the head of this file.")
+        console.print("albumentations is not installed: see the top of this file.")
     else:
         slow = mean_ms(steps, max(5, arguments.patches // 20))
         table.add_row("albumentations", f"{slow:.2f}", f"{slow / nnunet:.2f}")
@@ -87,7 +86,7 @@ def main() -> None:
 def mean_ms(function: Callable[[], object], repeats: int) -> float:
     for _ in range(3):
         function()
-    # CPU time: with one thread it is the time on a quiet machine, whatever else runs.
+    # CPU time: with one thread it does not depend on what else runs.
     start = time.process_time()
     for _ in range(repeats):
         function()
@@ -108,7 +107,7 @@ def paper(image: np.ndarray, labels: np.ndarray, size: tuple[int, int], luts: Ca
 
 
 def nnunet_default(image: np.ndarray, labels: np.ndarray, size: tuple[int, int]) -> Callable[[], object]:
-    """As nnUNetTrainer and its loader have it for a square 2D patch: all angles, scales 0.7-1.4, both mirrorings."""
+    """nnUNetTrainer's augmentation and loader of a square 2D patch: all angles, scales 0.7-1.4, both mirrorings."""
     rotation = (-np.pi, np.pi)
     initial = get_patch_size(list(size), rotation, rotation, rotation, (0.85, 1.25))
     transforms = nnUNetTrainer.get_training_transforms(

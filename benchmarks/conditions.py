@@ -1,6 +1,7 @@
-"""Test images made harder: what training imitates, since public data has little or none of it.
+"""Changes that make test images harder, for accuracy.py and sources_left_out.py; not called by itself.
 
-Each change takes an image (rows, columns) float32 in VOI units, its labels and a generator, and gives another image.
+Training imitates the same changes, because public data has few images like that. Each change takes an image
+(rows, columns) float32 in VOI units, its labels and a generator, and returns another image.
 """
 
 from __future__ import annotations
@@ -45,6 +46,6 @@ CONDITIONS: dict[str, Change] = {
 
 
 def changed(mammogram: Mammogram, labels: np.ndarray, case: str, change: Change) -> Mammogram:
-    """`mammogram` after `change`, the same one for a case each time."""
+    """`mammogram` after `change`, which is the same for a case each time."""
     rng = np.random.default_rng(zlib.crc32(case.encode()))
     return replace(mammogram, pixels=change(np.asarray(mammogram.pixels, dtype=np.float32), labels, rng))

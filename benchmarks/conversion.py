@@ -1,11 +1,10 @@
-"""Conversion against plain decoding, both sides in one run.
+"""Measures the seconds to convert a file against plain decoding, images per second, and the memory of a worker.
 
     python benchmarks/conversion.py ../shared/data/dicom [--files 1000]
 
-Prints, for a compressed file, the time of its whole conversion (read, decode, resample, VOI units, write) beside the
-time pydicom takes to decode it with python-gdcm alone (pip install python-gdcm); for an uncompressed one beside the
-time of reading its pixels; then images per second with one worker and with two, beside what two processes that share
-nothing reach on the machine, and the peak memory of a worker.
+Conversion is the whole of it: read, decode, resample, VOI units, write. A compressed file is compared with pydicom and
+python-gdcm, which only decode it (pip install python-gdcm); an uncompressed one with reading its pixels. Images per
+second with one worker and with two are compared with two processes that share nothing.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ def main() -> None:
 
 
 def interleaved(first: Callable[[], object], second: Callable[[], object], repeats: int) -> tuple[float, float]:
-    """Median seconds of each, run in turn so that both see the same machine."""
+    """Median seconds of each. They run in turn, so that a busy machine slows both down."""
     first(), second()
     times: list[list[float]] = [[], []]
     for _ in range(repeats):
@@ -114,7 +113,7 @@ def throughput(path: Path, scratch: Path, count: int) -> None:
         dataset.save_as(source / f"{number}.dcm")
     rates = {}
     for workers in (1, 2):
-        # Each in a process of its own, as users have it: one that has run for long allocates memory faster.
+        # Each in a process of its own, as users run it: a process that has run for long allocates memory faster.
         command = ["convert_vendor", "--name", "dicom", "--input", source, "--output", scratch / f"out{workers}"]
         start = time.perf_counter()
         subprocess.run([*command, "--workers", str(workers)], check=True, capture_output=True)
@@ -124,7 +123,7 @@ def throughput(path: Path, scratch: Path, count: int) -> None:
     ratio = rates[2] / rates[1]
     alone, side_by_side = (apart(path, scratch, number) for number in (1, 2))
     print(f"{count} files: {rates[1]:.1f} images/s with one worker, {rates[2]:.1f} with two: {ratio:.2f}x")
-    print(f"what the machine allows, processes that share nothing: {side_by_side / alone:.2f}x")
+    print(f"two processes that share nothing: {side_by_side / alone:.2f}x")
     tasks = [task(path, scratch / str(n)) for n in range(4)]
     list(run_tasks(convert_case, tasks, workers=2))
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
@@ -132,7 +131,7 @@ def throughput(path: Path, scratch: Path, count: int) -> None:
 
 
 def apart(path: Path, scratch: Path, processes: int, count: int = 150) -> float:
-    """Images per second of `processes` that each convert `count` files and never speak to one another."""
+    """Images per second of `processes` that each convert `count` files without talking to each other."""
     with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
         folders = [scratch / f"apart{n}" for n in range(processes)]
         seconds = list(pool.map(convert_many, [path] * processes, folders, [count] * processes))

@@ -1,14 +1,14 @@
-"""What becomes of the muscle of CC views, which too few have for the test women alone to tell.
+"""Measures how well the muscle of CC views is found: too few test women have one, so every woman is scored.
 
     maseg combine -d 500 505 506 --cross-validation 3
     maseg plan -d 500 --plans maseg_lite
     python benchmarks/cross_validation.py -d 500 -o cross_validation
 
-Trains on each fold that holds a share of the women back, and on fold 0, unless that is done already; killed and started
-again it goes on; as to scores that are there, see `sources_left_out.py`. Each woman is segmented, as `maseg predict`
-does it, by the model that has not seen her: those held back by their fold's, the test women by fold 0's. With `--fold`
-the women of that fold alone. `found`: the muscles of which anything was found. How large drawn muscles are was chosen
-with all of these images in view (`maseg_nnunet/cc_muscle.py`).
+Trains on fold 0 and on each fold that holds out a share of the women. Every woman is segmented, as `maseg predict` does
+it, by the model that has not seen her: the test women by that of fold 0, the others by that of the fold that holds them
+out. `--fold` limits both to one fold. `found` counts the muscles of which any pixel was found. The size of drawn
+muscles (`maseg_nnunet/synthetic/cc_muscle.py`) was chosen in view of the same images. Finished trainings and scores are
+kept, see `sources_left_out.py`.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ COLUMNS = "| trainer | view | n | overall | muscle (n) | median | found | extra 
 def main() -> None:
     parser = training_options(__doc__, "cross_validation")
     parser.add_argument("--source", default="inbreast", help="data set that is scored (default inbreast)")
-    parser.add_argument("--fold", type=int, action="append", help="fold to train on and score, by default all of them")
+    parser.add_argument("--fold", type=int, action="append", help="fold to train on and score, by default all")
     options = parser.parse_args()
     folder = dataset_folder(nnunet_folder(RAW), options.dataset)
     unseen = rows_unseen(folder, options.source)
     if unknown := set(options.fold or []) - set(unseen):
-        parser.error(f"fold {min(unknown)} holds no women back: there are {', '.join(map(str, unseen))}")
+        parser.error(f"fold {min(unknown)} holds out no women: choose from {', '.join(map(str, unseen))}")
     print(COLUMNS + "\n" + "| --- " * COLUMNS[1:].count("|") + "|")
     for trainer in options.trainer or TRAINERS:
         scores = []
@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def rows_unseen(folder: Path, source: str) -> dict[int, list[ManifestRow]]:
-    """Of fold 0 the test women, of each fold that holds women back those; cases of `source` that are judged."""
+    """The judged cases of `source` by fold: the test women for fold 0, else the women that the fold holds out."""
     rows = [row for row in read_manifest(folder) if row.dataset == source and row.quality in JUDGED]
     splits = json.loads((folder / SPLITS).read_text())
     unseen = {0: [row for row in rows if row.subset == "test"]}
@@ -71,7 +71,7 @@ def rows_unseen(folder: Path, source: str) -> dict[int, list[ManifestRow]]:
 
 
 def summary(scores: pd.DataFrame) -> list[str]:
-    """The rest of a row for each view."""
+    """The end of a row for each view."""
     lines = []
     for view, group in scores.groupby("view"):
         muscles = group.loc[~group["without_muscle"], "muscle"]

@@ -1,10 +1,9 @@
-"""Seconds to evaluate a test set as large as the paper's: `maseg evaluate`, start to finish, from masks on disk.
+"""Measures the seconds that `maseg evaluate` takes for a test set as large as the paper's, start to finish.
 
     python benchmarks/evaluation.py [--cases 812] [--workers 2] [--pictures]
 
-The masks are phantoms' (720 x 592 pixels of 0.4 mm), the predictions the same with their muscle moved and their outline
-roughened, so that boundaries are longer than a network's usually are. --pictures evaluates once more with the report's
-pictures.
+The masks are phantoms' (720 x 592 pixels of 0.4 mm). The predictions are the same masks with every edge roughened, so
+that boundaries are longer than a network's usually are. `--pictures` evaluates again with the report's pictures.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ def main() -> None:
 
 
 def make_set(folder: Path, cases: int) -> tuple[Path, Path]:
-    """A data set of eight vendors with `cases` test cases, four a woman, and predictions of them."""
+    """Write a data set of eight vendors with `cases` test cases, four for each woman, and predictions of them."""
     dataset, predictions = folder / "Dataset500_Maseg", folder / "predictions"
     views = (View.MLO, View.CC)
     drawn = [make_phantom(n // 4, views[n % 2], rows=720, columns=592, spacing=SPACING) for n in range(DRAWINGS)]
@@ -75,7 +74,7 @@ def make_set(folder: Path, cases: int) -> tuple[Path, Path]:
 
 
 def roughened(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """`mask` with every edge moved by smooth noise of some pixels."""
+    """`mask` with every edge moved by smooth noise of a few pixels."""
     shift = (
         cv2.GaussianBlur(rng.standard_normal((2, *mask.shape)).astype(np.float32).transpose(1, 2, 0), (0, 0), 4) * 40
     )

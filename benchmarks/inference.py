@@ -1,13 +1,12 @@
-"""`maseg predict` against the stock route, the same model and files, both sides in one run, on the CPU.
+"""Measures seconds per image and memory of `maseg predict` against nnU-Net's stock route, on the CPU.
 
     python benchmarks/inference.py [--plan maseg_lite --plan maseg_paper] [--files 8] [--skip-stock]
 
-The files are DICOM phantoms of 4096 x 3328 pixels of 0.065 mm, uncompressed. The stock route is convert_vendor,
-nnUNetv2_predict with its defaults (mirroring, pools) or with --disable_tta, and maseg export; `maseg predict` writes
-the same NIfTI masks, cleaned up. Weights are set by hand to compare gray values with thresholds: the work of a network
-does not depend on them, and the masks look like masks. The floor is what no program could do without: starting,
-decoding the files and running the network, measured alone, one after the other, the network with all cores. Memory is
-the peak of the largest process.
+The files are uncompressed DICOM phantoms of 4096 x 3328 pixels of 0.065 mm. The stock route is convert_vendor,
+nnUNetv2_predict with its defaults (mirroring, pools) or with --disable_tta, and maseg export. `maseg predict` writes
+the same NIfTI masks, cleaned up. The weights are set by hand and compare gray values with thresholds: the time does not
+depend on the weights, and the masks look like masks. The floor is what every program must do: start, decode the files
+and run the network, each measured alone, the network with all cores. Memory is the peak of the largest process.
 """
 
 from __future__ import annotations
@@ -33,7 +32,8 @@ from maseg_nnunet.dataset.folders import trainers_folder
 from maseg_nnunet.dataset.planning import fill, load_template
 from maseg_nnunet.files import write_json
 from maseg_nnunet.mammogram import Side, View
-from maseg_nnunet.models.folder import build_network, checkpoint_of
+from maseg_nnunet.models.folder import checkpoint_of
+from maseg_nnunet.models.model import build_network
 from maseg_nnunet.prediction.segmenter import Segmenter
 from maseg_nnunet.readers import read_mammogram
 from maseg_nnunet.synthetic.phantom_dicom import write_exam
@@ -54,7 +54,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--plan", action="append", help="plan templates [default: maseg_lite and maseg_paper]")
     parser.add_argument("--files", type=int, default=8)
-    parser.add_argument("--skip-stock", action="store_true", help="only maseg predict and the floor")
+    parser.add_argument("--skip-stock", action="store_true", help="measure only maseg predict and the floor")
     options = parser.parse_args()
     print(
         f"{options.files} files of {ROWS} x {COLUMNS}, {len(os.sched_getaffinity(0))} cores, torch {torch.__version__}"
@@ -69,7 +69,7 @@ def main() -> None:
 
 
 def make_exams(folder: Path, count: int) -> Path:
-    """`count` processed mammograms at full size in `folder`."""
+    """Write `count` processed mammograms of full size to `folder`."""
     made: list[Path] = []
     seed = 0
     while len(made) < count:
@@ -91,7 +91,7 @@ def make_exams(folder: Path, count: int) -> Path:
 
 
 def make_model(base: Path, plan: str) -> Path:
-    """A model folder where nnU-Net looks for it, below `base`/nnUNet_results."""
+    """Write a model folder to `base`/nnUNet_results, where nnU-Net looks for it."""
     template = load_template(plan)
     network = build_network(plan, template["architecture"])
     set_thresholds(network)
@@ -109,14 +109,14 @@ def make_model(base: Path, plan: str) -> Path:
 
 
 def set_thresholds(network: nn.Module) -> None:
-    """Pass the image through the first features of the finest stage; all other weights are zero."""
+    """Let the image pass through the first feature of the finest stage. All other weights become zero."""
     convolutions = {name: module for name, module in network.named_modules() if isinstance(module, nn.Conv2d)}
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             nn.init.zeros_(module.weight)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-    if hasattr(network.encoder, "stages"):  # nnU-Net's PlainConvUNet: the skip comes behind the upsampled features
+    if hasattr(network.encoder, "stages"):  # nnU-Net's PlainConvUNet: the skip comes after the upsampled features
         encoder, decoder = "encoder.stages.0", f"decoder.stages.{len(network.decoder.stages) - 1}"
         head = network.decoder.seg_layers[-1]
         skip = head.weight.shape[1]
@@ -164,7 +164,7 @@ def run(base: Path, *arguments: str | Path) -> Figure:
 
 
 def measure_floor(model: Path, exams: Path) -> tuple[Figure, Figure]:
-    """Decoding, and the network, each alone on all files in this process."""
+    """Time decoding and the network, each alone, for all files in this process."""
     segmenter = Segmenter(model, "cpu")
     files = sorted(exams.iterdir())
     prepared = [segmenter.prepare(read_mammogram(files[0]))]
@@ -179,7 +179,7 @@ def measure_floor(model: Path, exams: Path) -> tuple[Figure, Figure]:
 
 
 def measure(base: Path, model: Path, exams: Path, plan: str, *, stock: bool) -> dict[str, Figure]:
-    """Each route, all files together."""
+    """Time each route, all files together."""
     start = f"from maseg_nnunet.prediction.predict import *; Segmenter({str(model)!r}, 'cpu')"
     figures = {"start": run(base, "python", "-c", start)}
     figures["decode"], figures["network"] = measure_floor(model, exams)
@@ -201,7 +201,7 @@ def measure(base: Path, model: Path, exams: Path, plan: str, *, stock: bool) -> 
 
 
 def report(figures: dict[str, Figure], files: int) -> None:
-    """Print the table; times are per image."""
+    """Print the table, with times per image."""
     ours = figures["maseg predict"]
     start = figures["start"].seconds
     print("| | s per image | maseg predict is faster by | peak GiB |")
@@ -212,8 +212,8 @@ def report(figures: dict[str, Figure], files: int) -> None:
         print(f"| {name} | {figure.seconds / files:.2f} | {ratio} | {memory} |")
     floor = figures["decode"].seconds + figures["network"].seconds
     print(f"\nThroughput without the start: {(ours.seconds - start) / files:.2f} s per image; the whole command takes")
-    print(f"{ours.seconds / (start + floor):.2f} times the floor (start, decode, network), without the start on both")
-    print(f"sides {(ours.seconds - start) / floor:.2f} times.")
+    print(f"{ours.seconds / (start + floor):.2f} times as long as the floor (start, decode, network), or")
+    print(f"{(ours.seconds - start) / floor:.2f} times if neither counts the start.")
 
 
 if __name__ == "__main__":

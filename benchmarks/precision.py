@@ -1,8 +1,8 @@
-"""Seconds per image of the planned networks: as nnU-Net runs them on a CPU, channels-last, and in bfloat16.
+"""Measures seconds per image of the planned networks on a CPU: as nnU-Net runs them, channels-last, and in bfloat16.
 
     python benchmarks/precision.py [--threads 2] [--repeats 3]
 
-Image sizes are a breast of 288 x 237 mm at each plan's spacing. The best of the repeats counts.
+The images show 288 x 237 mm at each plan's spacing. The fastest of the repeats counts.
 """
 
 from __future__ import annotations

@@ -1,18 +1,18 @@
-"""What a model makes of a source that it has not seen, and what each part of the augmentation gains there.
+"""Measures the Dice on a source that was not trained on, and what each part of the augmentation gains there.
 
-    python benchmarks/sources_left_out.py -d 500 -o left_out
+    python benchmarks/sources_left_out.py -d 500 -o left_out [--trainer MasegTrainerVariedNoGamma]
 
-Trains on the folds of the combined data set that leave one source out, by each of the trainers, unless that is done
-already; killed and started again it goes on. Scores that are there are not made again: a changed data set or another
-version wants another -o and another nnUNet_results. Every woman of the source left out is segmented, as `maseg predict`
-does it. `raw-like`, `labels, tape` and `film edges` are its test women again, changed by the same functions as in
-training.
+Trains each trainer (see `trainers/maseg_ablations.py`) on the folds of the combined data set that leave out one source.
+Every woman of that source is segmented, as `maseg predict` does it. `raw-like`, `labels, tape` and `film edges` are its
+test women again, changed by the functions that training uses. An interrupted run continues. Finished trainings and
+scores are kept: a changed data set or another version needs another -o and another nnUNet_results.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -25,12 +25,23 @@ from conditions import CONDITIONS, Change, changed
 from rich.progress import track
 
 from maseg_nnunet.dataset.cases import image_of, reference_of
-from maseg_nnunet.dataset.folders import FOLDS, PREPROCESSED, RAW, RESULTS, SPLITS, dataset_folder, nnunet_folder
+from maseg_nnunet.dataset.folders import (
+    DATASET_JSON,
+    EXTERNAL_TRAINER,
+    FOLDS,
+    PREPROCESSED,
+    RAW,
+    RESULTS,
+    SPLITS,
+    dataset_folder,
+    external_trainers,
+    nnunet_folder,
+)
 from maseg_nnunet.dataset.folds import LEFT_OUT, check_cases
 from maseg_nnunet.dataset.manifest import ManifestRow, read_manifest
 from maseg_nnunet.evaluation.metrics import score_case
 from maseg_nnunet.mammogram import Intent
-from maseg_nnunet.models.folder import CHECKPOINT, DATASET, PLANS
+from maseg_nnunet.models.folder import CHECKPOINT, PLANS
 from maseg_nnunet.prediction.segmenter import Segmenter
 
 TRAINERS = (
@@ -43,6 +54,7 @@ TRAINERS = (
     "MasegTrainerVariedNoRawLike",
     "MasegTrainerVariedNoTissue",
 )
+ABLATIONS = Path(__file__).parent / "trainers"
 
 
 def main() -> None:
@@ -52,7 +64,7 @@ def main() -> None:
     folder = dataset_folder(nnunet_folder(RAW), options.dataset)
     folds = {entry["fold"]: entry[LEFT_OUT] for entry in json.loads((folder / FOLDS).read_text()) if LEFT_OUT in entry}
     if unknown := set(options.source or []) - set(folds.values()):
-        parser.error(f"no fold leaves {min(unknown)} out: there are {', '.join(folds.values())}")
+        parser.error(f"no fold leaves out {min(unknown)}: choose from {', '.join(folds.values())}")
     chosen = {fold: source for fold, source in folds.items() if source in (options.source or folds.values())}
     for trainer in options.trainer or TRAINERS:
         for fold, source in chosen.items():
@@ -68,7 +80,7 @@ def main() -> None:
 
 
 def training_options(description: str | None, output: str) -> argparse.ArgumentParser:
-    """What to train on, by what and where; `output`: folder of the scores."""
+    """The options that say what to train. `output` is the default folder of the scores."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-d", "--dataset", type=int, default=500, help="combined data set (default 500)")
     parser.add_argument("-p", "--plans", default="maseg_lite")
@@ -79,16 +91,22 @@ def training_options(description: str | None, output: str) -> argparse.ArgumentP
 
 
 def train_once(dataset: Path, fold: int, plans: str, trainer: str, device: str) -> Path:
-    """The folder of the trained model, trained if it has no such fold."""
+    """Train one fold unless it is trained, and return the folder of the model."""
     trained = trained_folder(dataset, plans, trainer)
     planned, combined = (json.loads((at / SPLITS).read_text()) for at in (preprocessed(dataset), dataset))
     if planned[fold : fold + 1] != combined[fold : fold + 1]:
-        sys.exit(f"fold {fold} was combined anew since it was planned: run maseg plan again")
+        sys.exit(f"fold {fold} was combined again after it was planned: run maseg plan again")
     check_cases(trained / f"fold_{fold}", preprocessed(dataset), fold)
     if not (trained / f"fold_{fold}" / CHECKPOINT).is_file():
         command = [str(Path(sys.executable).with_name("nnUNetv2_train")), dataset.name, "2d", str(fold), "-p", plans]
-        subprocess.run([*command, "-tr", trainer, "-device", device, "--c"], check=True, stdout=sys.stderr)
+        command += ["-tr", trainer, "-device", device, "--c"]
+        subprocess.run(command, env=os.environ | training_environment(), check=True, stdout=sys.stderr)
     return trained
+
+
+def training_environment() -> dict[str, str]:
+    """The variable by which nnU-Net finds MasegTrainer, the user's trainers and the ablations."""
+    return {EXTERNAL_TRAINER: os.pathsep.join([external_trainers(), str(ABLATIONS)])}
 
 
 def trained_folder(dataset: Path, plans: str, trainer: str) -> Path:
@@ -100,15 +118,15 @@ def preprocessed(dataset: Path) -> Path:
 
 
 def segmenter_of(trained: Path, fold: int, device: str) -> Segmenter:
-    """The model of one fold of the folder, which holds several."""
+    """Load the model of one fold from a folder that has several."""
     with TemporaryDirectory() as temporary:
-        for name in (PLANS, DATASET, f"fold_{fold}"):
+        for name in (PLANS, DATASET_JSON, f"fold_{fold}"):
             (Path(temporary) / name).symlink_to((trained / name).resolve())
         return Segmenter(temporary, device)
 
 
 def score(segmenter: Segmenter, folder: Path, source: str) -> pd.DataFrame:
-    """Scores of every judged case of `source`; under the other conditions of its test women."""
+    """Score every judged case of `source` as it is, and its test women under the other conditions too."""
     rows = [row for row in read_manifest(folder) if row.dataset == source and row.quality in JUDGED]
     scores = []
     for row in track(rows, description=source, disable=not sys.stderr.isatty()):
@@ -133,7 +151,7 @@ def segment(segmenter: Segmenter, folder: Path, row: ManifestRow, change: Change
 
 
 def summary(scores: pd.DataFrame) -> list[str]:
-    """The rest of a row for each condition: n, breast, muscle, overall, muscle where none is."""
+    """The end of a row for each condition: n, breast, muscle, overall, large muscles where there is none."""
     lines = []
     for condition in CONDITIONS:
         chosen = scores[scores["condition"] == condition]

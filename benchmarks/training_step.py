@@ -1,12 +1,11 @@
-"""Seconds per epoch of MasegTrainer and of nnU-Net's own trainer, with the same plan and the same synthetic data.
+"""Measures seconds per epoch of MasegTrainer and of nnU-Net's own trainer, with the same plan and synthetic data.
 
     python benchmarks/training_step.py [--plans maseg_lite] [--device cpu] [--iterations 25] [--rounds 3]
 
-Rounds of the trainers alternate; the median counts. A round is `iterations` training steps with their loading, after
-which the time of nnU-Net's epoch of 250 steps is worked out; validation is left out, because the two trainers do not
-validate on the same number of patches. On a CPU MasegTrainer is timed in float32 too, as on one without bfloat16, and
-with its memory given back to the kernel, as nnU-Net's trainer does it. The share of time that the step waits for the
-loader is shown as well.
+The trainers take turns, and the median of the rounds counts. A round is `iterations` training steps with their loading,
+extrapolated to an epoch of 250 steps. Validation is left out: the trainers validate on different numbers of patches. On
+a CPU MasegTrainer also runs in float32, as if the CPU had no bfloat16, and with its memory given back to the kernel, as
+nnU-Net's trainer does. The table shows the share of the time that the steps wait for the loader.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ NAME = "Dataset998_Benchmark"
 
 @dataclass
 class Timed:
-    """A trainer with its loaders running; `seconds` and `waiting` of each round."""
+    """A trainer with its loaders running, and its seconds per step in each round; `waiting` is a part of `seconds`."""
 
     trainer: Any
     float32: bool
@@ -117,7 +116,7 @@ def start(kind: type, plans_name: str, device: torch.device) -> Any:
 
 
 def run_round(timed: Timed, iterations: int, keep: bool) -> None:
-    """Steps of one trainer. The loaders of the others have filled their queues and sleep by then."""
+    """Run steps of one trainer. The loaders of the others have filled their queues and sleep."""
     if timed.keeps_memory:
         keep_memory(timed.trainer.device)
     else:
@@ -136,9 +135,10 @@ def run_round(timed: Timed, iterations: int, keep: bool) -> None:
 
 
 def give_memory_back() -> None:
-    """What glibc does if nobody tells it otherwise, with the thresholds that it reaches by itself (mallopt(3))."""
+    """Set glibc's thresholds to what it reaches by default (mallopt(3))."""
     if platform.libc_ver()[0] == "glibc":
-        for parameter, value in ((-1, 2**26), (-3, 2**25), (-4, 2**16)):  # trim and mmap threshold, mappings at most
+        # Trim threshold, mmap threshold, maximum number of mappings.
+        for parameter, value in ((-1, 2**26), (-3, 2**25), (-4, 2**16)):
             ctypes.CDLL(None).mallopt(parameter, value)
 
 
@@ -148,7 +148,7 @@ def set_folders(base: Path) -> None:
 
 
 def write_data(folder: Path) -> None:
-    """Twelve synthetic mammograms of six women at 0.4 mm; the last woman's are for validation."""
+    """Write twelve synthetic mammograms of six women at 0.4 mm. The last woman is for validation."""
     cases = []
     for woman in range(6):
         for side in (Side.LEFT, Side.RIGHT):

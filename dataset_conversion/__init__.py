@@ -1,1 +1,1 @@
-"""Vendor data sets to nnU-Net raw format."""
+"""Convert the data sets of vendors and public archives to nnU-Net's raw format."""

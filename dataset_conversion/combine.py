@@ -1,9 +1,10 @@
-"""Several converted data sets as one, without copying an image: the paper's training set, and its experiments' folds.
+"""Combine converted data sets into one without copying an image: the paper's training set and its experiments' folds.
 
-nnU-Net finds the training cases through the key `dataset` of dataset.json, which names the parts' files by relative
-path; imagesTs and labelsTs hold links. Fold 0 is the paper's split, fold k leaves the k-th part out of training and
-validation (section 2.3.3): a model that was stopped early on a part has seen it. More folds, for what is too rare to be
-judged by the test women alone, each hold some of the other women back.
+The key `dataset` of dataset.json lists every training case with the relative paths of its files in the parts, and
+nnU-Net reads them from there. imagesTs and labelsTs contain links. Fold 0 is the paper's split. Fold k leaves the k-th
+part out of training and validation (section 2.3.3), because a model whose training was stopped early on a part has
+already seen that part. Cross-validation folds each hold out a share of the non-test women, because findings that are
+rare cannot be judged by the test women alone.
 """
 
 from __future__ import annotations
@@ -13,14 +14,25 @@ import json
 import os
 import shutil
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from maseg_nnunet.dataset.cases import image_path, label_path
 from maseg_nnunet.dataset.description import dataset_json
-from maseg_nnunet.dataset.folders import DATASET_JSON, FOLDS, OURS, REPORT, SOURCES, SPLITS, VOI_LUTS, dataset_folder
+from maseg_nnunet.dataset.folders import (
+    DATASET_JSON,
+    FOLDS,
+    IMAGES_TEST,
+    LABELS_TEST,
+    OURS,
+    REPORT,
+    SOURCES,
+    SPLITS,
+    VOI_LUTS,
+    dataset_folder,
+)
 from maseg_nnunet.dataset.folds import HELD_BACK, LEFT_OUT
 from maseg_nnunet.dataset.manifest import MANIFEST, ManifestRow, read_manifest, write_manifest
 from maseg_nnunet.dataset.voi_luts import write_voi_luts
@@ -30,16 +42,21 @@ from maseg_nnunet.errors import DatasetError, UsageError
 from maseg_nnunet.files import write_json
 
 NAMES: Final = {False: "Maseg", True: "MasegRaw"}
-"""Name of the combined set, without and with raw images."""
+"""Default name of the combined set, without and with raw images."""
 
 _STRICTEST_FIRST: Final = ("test", "val", "train")
 
 
 @dataclass(frozen=True)
 class CombinedPart:
-    """One converted data set: its folder, its cases (of the wanted intents) and their look-up tables.
+    """One converted data set that becomes part of the combined set.
 
-    `drawn`: each woman, and the subset that she was drawn into.
+    Attributes:
+        folder: The data set's folder in nnUNet_raw.
+        rows: Manifest rows of the cases to include.
+        drawn: Pairs of a woman and her subset in this data set, also for women all of whose images are left out.
+        luts: The look-up tables of each case in `rows`, as JSON.
+        description: The content of dataset.json.
     """
 
     folder: Path
@@ -53,6 +70,21 @@ class CombinedPart:
         """The data set's key, as in the manifest."""
         return self.rows[0].dataset
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings that the data set was converted with."""
+        settings: dict[str, Any] = self.description.get(OURS, {})
+        return settings
+
+
+@dataclass(frozen=True)
+class _CombinedCase:
+    """A case's row in the combined manifest, the part that has its files, and the subset that names their folder."""
+
+    row: ManifestRow
+    part: CombinedPart
+    subset_in_part: str
+
 
 def combine(
     base: Path,
@@ -64,18 +96,33 @@ def combine(
     cross_validation: int = 0,
     warn: Callable[[str], None] = lambda text: None,
 ) -> Path:
-    """Combine the data sets `part_ids` of `base` (nnUNet_raw) into number `dataset_id`; the folder.
+    """Combine converted data sets into one.
 
-    Raw images are left out unless `raw_images`. `cross_validation`: so many folds more, each of which holds another
-    share of the women back who are not in test; in the rest of it they keep their subsets. A fold without a part is
-    without its women in the others as well. A woman who is in several
-    parts is put into one subset, the strictest (test, then validation) that a part drew her into. Raises DatasetError
-    for a part that is missing, converted for another spacing, or holds a case that another has; UsageError for parts
-    that make no set and for shares that leave nobody to train or to validate on.
+    A woman who is in several parts is put into the strictest subset (test, then validation) that one of them drew her
+    into. A fold that leaves a part out also leaves out the images that the part's women have in other parts.
+
+    Args:
+        base: The folder nnUNet_raw, which contains the parts.
+        dataset_id: Number of the combined set.
+        part_ids: Numbers of the data sets to combine. Fold k leaves the k-th of them out.
+        raw_images: Whether to include raw images.
+        name: Name of the combined set, by default one of `NAMES`.
+        cross_validation: Number of extra folds. Each holds out a different share of the non-test women; the other
+            women keep their subsets.
+        warn: Called with a message if women are in several parts.
+
+    Returns:
+        The folder of the combined set.
+
+    Raises:
+        DatasetError: A part is missing or incomplete, the parts were converted with different settings, or two of them
+            have the same key or the same case.
+        UsageError: The numbers do not name a set of parts, the target folder has files of something else, or a
+            cross-validation fold leaves nobody to train or to validate on.
     """
     if len(set(part_ids)) != len(part_ids) or dataset_id in part_ids or not part_ids:
         raise UsageError("name every part once, and not the combined set itself: maseg combine -d 500 501 502 ...")
-    parts = [_read_part(dataset_folder(base, number), raw_images) for number in part_ids]
+    parts = [_read_part(dataset_folder(base, part_id), raw_images) for part_id in part_ids]
     _check(parts)
     target = base / f"Dataset{dataset_id:03d}_{name or NAMES[raw_images]}"
     if target.exists() and not (target / FOLDS).is_file() and any(target.iterdir()):
@@ -83,45 +130,51 @@ def combine(
 
     subsets, moved = _subsets(parts)
     if moved:
-        warn(f"{moved} women are in several parts: all their images went to the strictest of their subsets")
-    origin = {row.case: part for part in parts for row in part.rows}
-    before = {row.case: row for part in parts for row in part.rows}
-    numbers = {key: n for n, key in enumerate(sorted((row.dataset, row.source) for row in before.values()), start=1)}
-    rows = [replace(row, subset=subsets[row.woman], source=numbers[row.dataset, row.source]) for row in before.values()]
-    _write(target, parts, rows, before, origin, cross_validation)
-    write_sources(target, _sources(parts, numbers))
+        warn(f"{moved} women are in several parts: all their images went into the strictest of their subsets")
+    keys = sorted((row.dataset, row.source) for part in parts for row in part.rows)
+    source_numbers = {key: number for number, key in enumerate(keys, start=1)}
+    cases = [
+        _CombinedCase(
+            replace(row, subset=subsets[row.woman], source=source_numbers[row.dataset, row.source]), part, row.subset
+        )
+        for part in parts
+        for row in part.rows
+    ]
+    _write(target, parts, cases, cross_validation)
+    write_sources(target, _sources(parts, source_numbers))
     return target
 
 
 def _read_part(folder: Path, raw_images: bool) -> CombinedPart:
-    every = read_manifest(folder)
-    rows = tuple(row for row in every if raw_images or row.intent != "raw")
-    # Of raw images too: sets with and without them must agree on who is tested, for one is tested by the other's model.
-    drawn = frozenset((row.woman, row.subset) for row in every)
+    all_rows = read_manifest(folder)
+    rows = tuple(row for row in all_rows if raw_images or row.intent != "raw")
+    # From raw images too: a set with raw images and one without must have the same test women, because each is tested
+    # with the other's model.
+    drawn = frozenset((row.woman, row.subset) for row in all_rows)
     if not rows:
         raise DatasetError(f"{folder} has no cases{'' if raw_images else ' but raw ones: use --intent both'}")
     try:
         luts = json.loads((folder / VOI_LUTS).read_text(encoding="utf-8"))
         description = json.loads((folder / DATASET_JSON).read_text(encoding="utf-8"))
-        of_rows = {row.case: json.dumps(luts[row.case], ensure_ascii=False) for row in rows}
+        luts_of_rows = {row.case: json.dumps(luts[row.case], ensure_ascii=False) for row in rows}
     except (OSError, ValueError, KeyError) as error:
         raise DatasetError(f"{folder} was not converted to its end: run its convert_vendor again") from error
-    return CombinedPart(folder, rows, drawn, of_rows, description)
+    return CombinedPart(folder, rows, drawn, luts_of_rows, description)
 
 
 def _check(parts: Sequence[CombinedPart]) -> None:
-    spacings = {part.description.get(OURS, {}).get("target_spacing") for part in parts}
-    if len(spacings) > 1:
-        listed = ", ".join(f"{p.folder.name} {p.description.get(OURS, {}).get('target_spacing')}" for p in parts)
+    spacings = [part.settings.get("target_spacing") for part in parts]
+    if len(set(spacings)) > 1:
+        listed = ", ".join(f"{part.folder.name} {spacing}" for part, spacing in zip(parts, spacings, strict=True))
         raise DatasetError(f"the parts have different spacings (mm): {listed}; convert them with one --spacing")
     if len(_raw_windows(parts)) > 1:
         raise DatasetError(
-            "the parts differ in whether raw images have their windows: convert them alike, --raw-windows"
+            "the parts differ in whether raw images have their windows: convert all of them with --raw-windows, or none"
         )
-    twice = [key for key, number in Counter(part.key for part in parts).items() if number > 1]
-    if twice:
+    repeated = [key for key, count in Counter(part.key for part in parts).items() if count > 1]
+    if repeated:
         raise DatasetError(
-            f"several parts are of --name {twice[0]}: convert them as one, from a folder that holds both"
+            f"several parts are of --name {repeated[0]}: convert them as one, from a folder that contains both"
         )
     seen: dict[str, Path] = {}
     for part in parts:
@@ -132,13 +185,13 @@ def _check(parts: Sequence[CombinedPart]) -> None:
 
 
 def _raw_windows(parts: Sequence[CombinedPart]) -> set[bool]:
-    """Whether raw images were converted with the windows in their headers, of the parts that have such images."""
+    """For each part that has raw images, whether they were converted with the windows in their headers."""
     with_raw = (part for part in parts if any(row.intent == "raw" for row in part.rows))
-    return {bool(part.description.get(OURS, {}).get("raw_windows")) for part in with_raw}
+    return {bool(part.settings.get("raw_windows")) for part in with_raw}
 
 
 def _subsets(parts: Sequence[CombinedPart]) -> tuple[dict[str, str], int]:
-    """The one subset of each woman, and how many women had several."""
+    """The subset of each woman, and the number of women who were drawn into several subsets."""
     drawn: dict[str, set[str]] = defaultdict(set)
     for part in parts:
         for woman, subset in part.drawn:
@@ -148,46 +201,15 @@ def _subsets(parts: Sequence[CombinedPart]) -> tuple[dict[str, str], int]:
     return chosen, sum(len(drawn[woman]) > 1 for woman in present)
 
 
-def _write(
-    target: Path,
-    parts: Sequence[CombinedPart],
-    rows: Sequence[ManifestRow],
-    before: dict[str, ManifestRow],
-    origin: dict[str, CombinedPart],
-    cross_validation: int,
-) -> None:
-    folds = [{row.case: row.subset for row in rows}]
-    for part in parts:
-        women = {row.woman for row in rows if row.dataset == part.key}  # some have exams in other parts too
-        folds.append({row.case: row.subset for row in rows if row.woman not in women})
-    entries: list[dict[str, str | int]] = [{"name": "all"}]
-    entries += [{"name": f"without {part.key}", LEFT_OUT: part.key} for part in parts]
-    for number, women in enumerate(shares({row.woman for row in rows if row.subset != "test"}, cross_validation), 1):
-        held = {row.case: row.subset for row in rows if row.woman not in women}
-        if not women or not {"train", "val"} <= set(held.values()):
-            raise UsageError(
-                f"--cross-validation {cross_validation}: each share must hold some women back, and leave some to "
-                "train and some to validate on"
-            )
-        folds.append(held)
-        entries.append({"name": f"share {number} of {cross_validation} held back", HELD_BACK: number})
+def _write(target: Path, parts: Sequence[CombinedPart], cases: Sequence[_CombinedCase], cross_validation: int) -> None:
+    rows = [case.row for case in cases]
+    folds, names = _folds(parts, rows, cross_validation)
     target.mkdir(parents=True, exist_ok=True)
-    write_json(target / FOLDS, [{"fold": number, **entry} for number, entry in enumerate(entries)])
-    training, links = {}, {}
-    for row in sorted(rows):
-        folder, was = origin[row.case].folder, before[row.case].subset
-        image, label = image_path(folder, row.case, was), label_path(folder, row.case, was)
-        if label is None:
-            raise DatasetError(f"{folder} has no masks: convert it with --masks")
-        if row.subset == "test":
-            links[image_path(target, row.case, "test")] = image
-            links[target / "labelsTs" / label.name] = label
-        else:
-            training[row.case] = {"images": [os.path.relpath(image, target)], "label": os.path.relpath(label, target)}
-    _link(target, links)
-    write_voi_luts(target, rows, {row.case: origin[row.case].luts[row.case] for row in rows})
+    write_json(target / FOLDS, [{"fold": number, **name} for number, name in enumerate(names)])
+    training = _place_cases(target, cases)
+    write_voi_luts(target / VOI_LUTS, {case.row.case: case.part.luts[case.row.case] for case in cases})
     write_manifest(target / MANIFEST, rows)
-    write_json(target / SPLITS, [fold(cases) for cases in folds])
+    write_json(target / SPLITS, folds)
     write_json(target / REPORT, _table2(parts, rows))
     raw_windows = _raw_windows(parts)
     description = dataset_json(
@@ -197,7 +219,7 @@ def _write(
         licence="; ".join(f"{part.key}: {part.description.get('licence', '')}" for part in parts),
         reference="; ".join(filter(None, (part.description.get("reference", "") for part in parts))),
         settings={
-            **parts[0].description.get(OURS, {}),
+            **parts[0].settings,
             "raw_windows": True in raw_windows,
             "intents": ["processed", "raw"] if raw_windows else ["processed"],
             "parts": [part.folder.name for part in parts],
@@ -206,9 +228,50 @@ def _write(
     write_json(target / DATASET_JSON, {**description, "dataset": training})
 
 
+def _folds(
+    parts: Sequence[CombinedPart], rows: Sequence[ManifestRow], cross_validation: int
+) -> tuple[list[dict[str, list[str]]], list[dict[str, str | int]]]:
+    """The entries of splits_final.json and, in the same order, what folds.json says about each."""
+    folds = [fold({row.case: row.subset for row in rows})]
+    names: list[dict[str, str | int]] = [{"name": "all"}]
+    for part in parts:
+        women = {row.woman for row in rows if row.dataset == part.key}  # some also have exams in other parts
+        folds.append(fold({row.case: row.subset for row in rows if row.woman not in women}))
+        names.append({"name": f"without {part.key}", LEFT_OUT: part.key})
+    for number, women in enumerate(shares({row.woman for row in rows if row.subset != "test"}, cross_validation), 1):
+        kept = {row.case: row.subset for row in rows if row.woman not in women}
+        if not women or not {"train", "val"} <= set(kept.values()):
+            raise UsageError(
+                f"--cross-validation {cross_validation}: every fold must hold out some women, and leave some to "
+                "train and some to validate on; choose another number of folds"
+            )
+        folds.append(fold(kept))
+        names.append({"name": f"share {number} of {cross_validation} held back", HELD_BACK: number})
+    return folds, names
+
+
+def _place_cases(target: Path, cases: Sequence[_CombinedCase]) -> dict[str, dict[str, Any]]:
+    """Link the test cases' files into `target`; return dataset.json's entries of the training cases."""
+    training: dict[str, dict[str, Any]] = {}
+    links: dict[Path, Path] = {}
+    for combined in sorted(cases, key=lambda combined: combined.row):
+        case, folder = combined.row.case, combined.part.folder
+        image = image_path(folder, case, combined.subset_in_part)
+        label = label_path(folder, case, combined.subset_in_part)
+        if label is None:
+            raise DatasetError(f"{folder} has no masks: convert it with --masks")
+        if combined.row.subset == "test":
+            links[image_path(target, case, "test")] = image
+            links[target / LABELS_TEST / label.name] = label
+        else:
+            training[case] = {"images": [os.path.relpath(image, target)], "label": os.path.relpath(label, target)}
+    _link(target, links)
+    return training
+
+
 def _link(target: Path, links: dict[Path, Path]) -> None:
-    """Make `links` (link to file), and remove what else lies in the folders of test cases."""
-    for place in ("imagesTs", "labelsTs"):
+    """Make `links` (link to file), and remove everything else from the folders of test cases."""
+    for place in (IMAGES_TEST, LABELS_TEST):
         (target / place).mkdir(exist_ok=True)
         for path in (target / place).iterdir():
             if path not in links:
@@ -224,26 +287,29 @@ def _link(target: Path, links: dict[Path, Path]) -> None:
             shutil.copyfile(file, link)
 
 
-def _sources(parts: Sequence[CombinedPart], numbers: dict[tuple[str, int], int]) -> Iterable[tuple[int, Path, str]]:
+def _sources(
+    parts: Sequence[CombinedPart], source_numbers: dict[tuple[str, int], int]
+) -> Iterator[tuple[int, Path, str]]:
+    """The parts' lines of sources.csv, numbered as in the combined set: number, path, stamp."""
     for part in parts:
         file = part.folder / SOURCES
         if not file.is_file():
             continue
         with file.open(newline="", encoding="utf-8", errors="surrogateescape") as handle:
-            for row in csv.DictReader(handle):
-                if (number := numbers.get((part.key, int(row["source"])))) is not None:
-                    yield number, Path(row["path"]), row.get("stamp") or ""
+            for line in csv.DictReader(handle):
+                if (number := source_numbers.get((part.key, int(line["source"])))) is not None:
+                    yield number, Path(line["path"]), line.get("stamp") or ""
 
 
 def _table2(parts: Sequence[CombinedPart], rows: Sequence[ManifestRow]) -> dict[str, Any]:
-    """Women and images of each part's subsets: the paper's Table 2."""
+    """Women and images in the subsets of each part, as in the paper's Table 2."""
     table: dict[str, Any] = {}
     for key in (*(part.key for part in parts), "total"):
-        of_part = [row for row in rows if key in (row.dataset, "total")]
+        part_rows = [row for row in rows if key in (row.dataset, "total")]
         table[key] = {
             subset: {
-                "women": len({row.woman for row in of_part if row.subset == subset}),
-                "images": sum(row.subset == subset for row in of_part),
+                "women": len({row.woman for row in part_rows if row.subset == subset}),
+                "images": sum(row.subset == subset for row in part_rows),
             }
             for subset in ("train", "val", "test")
         }

@@ -1,6 +1,6 @@
-"""One case: read the image and its mask, resample, map to VOI units, write both. Runs in workers.
+"""Convert one case: read the image and its mask, resample both, map the image to VOI units, write both.
 
-A case is done when its outcome is in the journal, not when its files are there.
+This runs in workers. A case is done when its outcome is in the journal, not when its files exist.
 """
 
 from __future__ import annotations
@@ -29,11 +29,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ConversionSettings:
-    """What decides the bytes of a converted case.
+    """The settings that decide the bytes of a converted case.
 
-    `spacing` of the result in mm, 0 keeps the source's grid; `spacing_mm` of sources that state none; `labels` maps a
-    mask's values to ours, None where they are ours; `raw_windows` uses the windows of raw images; `trim_masks` ends a
-    mask where the image does.
+    Attributes:
+        spacing: Pixel spacing of the result in mm; 0 keeps the source's grid.
+        spacing_mm: Pixel spacing, in mm, of sources whose header has none.
+        labels: Maps the masks' values to `Label`; None if they already are labels.
+        raw_windows: Use the windows in the headers of raw images.
+        trim_masks: Set mask pixels on the black margin of an image to background.
     """
 
     spacing: float = 0.4
@@ -45,7 +48,16 @@ class ConversionSettings:
 
 @dataclass(frozen=True)
 class ConvertTask:
-    """One case and where it goes; `label` is None for an exam to be predicted."""
+    """One case to convert.
+
+    Attributes:
+        selected: The image and its mask.
+        dataset: The data set's key.
+        settings: How to convert it.
+        image: The image file to write.
+        label: The mask file to write, None for an exam to be predicted.
+        signature: The case's key in the journal.
+    """
 
     selected: Selected
     dataset: str
@@ -57,10 +69,12 @@ class ConvertTask:
 
 @dataclass(frozen=True)
 class Converted:
-    """A case that was written: its row of the manifest and its line of voi_luts.json.
+    """A case that was written.
 
-    `luts` is JSON already: the tables of a header are thousands of numbers, which would cost the one process that
-    collects the outcomes more than a worker needs for the image.
+    Attributes:
+        row: Its row of the manifest.
+        luts: Its look-up tables as JSON. The worker makes the JSON, because tables have thousands of numbers and one
+            process collects the outcomes of all workers.
     """
 
     row: ManifestRow
@@ -68,14 +82,21 @@ class Converted:
 
 
 def convert_case(task: ConvertTask) -> Converted | Rejected:
-    """Convert one case. Returns why not for bad input; raises OSError where the result can't be written."""
+    """Convert one case.
+
+    Returns:
+        The case's row and tables, or the reason why the image or its mask can't be used.
+
+    Raises:
+        OSError: The result can't be written.
+    """
     scanned = task.selected.scanned
     try:
         mammogram = read(task)
         mask = None if task.label is None else _mask(task, mammogram)
     except RefusedError as error:
         return Rejected(scanned.number, error.reason, error.detail, task.selected.case)
-    except Exception as error:  # a file that nobody thought of: it is named, and the rest goes on
+    except Exception as error:  # unexpected error: report the file and continue
         logger.debug("source %d: %s", scanned.number, place_of(error))
         detail = UNEXPECTED.format(type(error).__name__)
         return Rejected(scanned.number, Reason.UNREADABLE, detail, task.selected.case)
@@ -84,9 +105,10 @@ def convert_case(task: ConvertTask) -> Converted | Rejected:
 
 
 def read(task: ConvertTask) -> Mammogram:
-    """The image, with what the data set knows in place of what its file does not say.
+    """Read the image; what its data set knows about it replaces what the file says.
 
-    Raises RefusedError; of a constant image too, unless it is to be predicted.
+    Raises:
+        RefusedError: The file can't be used, or its pixels all have one value and it is not to be predicted.
     """
     from maseg_nnunet.readers import read_mammogram
 
@@ -94,14 +116,14 @@ def read(task: ConvertTask) -> Mammogram:
     given = known.spacing if known is not None and known.spacing is not None else task.settings.spacing_mm
     mammogram = read_mammogram(task.selected.scanned.path, spacing_mm=given, raw_windows=task.settings.raw_windows)
     if known is not None:
-        from_data_set = known.spacing is not None
+        has_spacing = known.spacing is not None
         mammogram = replace(
             mammogram,
             view=known.view,
             side=known.side,
             intent=known.intent,
-            spacing_source="data set" if from_data_set else mammogram.spacing_source,
-            flags=tuple(f for f in mammogram.flags if not (from_data_set and f is Flag.SPACING_GIVEN)),
+            spacing_source="data set" if has_spacing else mammogram.spacing_source,
+            flags=tuple(f for f in mammogram.flags if not (has_spacing and f is Flag.SPACING_GIVEN)),
         )
     if Flag.CONSTANT in mammogram.flags and task.label is not None:
         raise RefusedError(Reason.CONSTANT, "every pixel has the same value")
@@ -124,33 +146,42 @@ def _mask(task: ConvertTask, mammogram: Mammogram) -> Mask:
 
 
 def black_margin(units: npt.NDArray[np.floating]) -> Region:
-    """The pixels of an image's lowest value that reach its edge through others of that value: (rows, columns).
+    """The black surround of a breast: the scanner's bed beyond a film, or air blanked by the vendor's processing.
 
-    That is the scanner's bed beyond a film, and the air that a maker's processing has blanked. A mask made by a
-    threshold on a smoothed image spreads onto it; what is as dark within the breast stays.
+    Masks made by a threshold on a smoothed image spread onto it. Black pixels inside the breast do not belong to it.
+
+    Args:
+        units: The image, (rows, columns), in VOI units.
+
+    Returns:
+        (rows, columns), True for pixels of the lowest value that are 4-connected to the image's edge through pixels of
+        that value.
     """
     black = (units == units.min()).astype(np.uint8)
-    # One pixel more all around joins what reaches any edge.
+    # A border of one pixel connects all regions that reach an edge.
     _, parts = cv2.connectedComponents(cv2.copyMakeBorder(black, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=1), None, 4)
     return np.asarray(parts[1:-1, 1:-1] == parts[0, 0])
 
 
 def _mask_of_annotation(task: ConvertTask, path: Path, mammogram: Mammogram) -> Mask:
-    """INbreast annotates the muscle alone: the breast is initialized as the paper does (section 2.1.1), by Otsu."""
+    """The mask of an INbreast annotation, which has only the muscle: the breast comes from Otsu (section 2.1.1)."""
     from maseg_nnunet.annotation.otsu import initial_mask
     from maseg_nnunet.dataset_conversion.datasets.inbreast_muscle import muscle_of, read_border
 
     known = task.selected.scanned.known
-    drawn = known.annotated_spacing if known is not None and known.annotated_spacing else mammogram.spacing
-    scale = (drawn[0] / mammogram.spacing[0], drawn[1] / mammogram.spacing[1])
+    annotated = known.annotated_spacing if known is not None and known.annotated_spacing else mammogram.spacing
+    scale = (annotated[0] / mammogram.spacing[0], annotated[1] / mammogram.spacing[1])
     muscle = muscle_of(read_border(path), mammogram.shape, scale)
-    mask = initial_mask(replace(mammogram, view=View.CC))  # the muscle is annotated: none is to be guessed
+    mask = initial_mask(replace(mammogram, view=View.CC))  # as CC, so that Otsu does not guess a muscle
     mask[muscle] = Label.PECTORAL_MUSCLE
     return mask
 
 
 def write(task: ConvertTask, mammogram: Mammogram, mask: Mask | None) -> None:
-    """Resample stored values, map them to VOI units (in this order: a look-up table is not linear) and write."""
+    """Resample the stored values, map them to VOI units and write them, and the mask if there is one.
+
+    The order matters, because look-up tables are not linear.
+    """
     from maseg_nnunet.writers.nifti import write_nifti
 
     spacing = mammogram.spacing

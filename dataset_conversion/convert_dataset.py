@@ -1,5 +1,6 @@
-"""From an input folder to a converted data set: scan, select, convert, describe. The order of a conversion is here;
-what each step does is in the module of that name.
+"""From an input folder to a converted data set, in four steps: scan, select, convert, describe.
+
+This module has the order of the steps; each step is in a module of its own.
 """
 
 from __future__ import annotations
@@ -30,15 +31,30 @@ from maseg_nnunet.parallel.tasks import WorkerLostError, run_tasks
 _SYNC_EVERY: Final = 64
 
 _FEW: Final = 2000
-"""So many headers this process reads itself, at two milliseconds each: a pool takes seconds to start."""
+"""Up to this number of files, this process reads the headers itself, because a pool takes longer to start."""
 
 Progress = Callable[[str, int, int | None], None]
-"""Called with the stage's name, how many are done, and of how many (None: not known yet)."""
+"""Called with the stage's name, how many files are done, and how many there are (None: not known yet)."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """One run of convert_vendor. `folder` is the data set's own folder, or the flat one of exams to be predicted."""
+    """One run of convert_vendor.
+
+    Attributes:
+        dataset: What is converted.
+        source: The input folder.
+        folder: The converted data set's folder, or the flat folder of exams to be predicted.
+        masks: A folder or CSV of masks; None converts exams to be predicted.
+        intents: Which digital images are converted; films count as processed.
+        settings: How each case is converted.
+        seed: Seed of the drawing of women into subsets.
+        split_file: CSV that gives the subsets instead of the drawing.
+        key_file: Key of the pseudonyms, by default the user's own.
+        overwrite: Convert all cases again, even with other settings than before.
+        workers: Number of local processes.
+        scheduler: Address of a Dask scheduler to use instead of local processes.
+    """
 
     dataset: Dataset
     source: Path
@@ -55,18 +71,33 @@ class Request:
 
 
 def convert_dataset(request: Request, progress: Progress = lambda stage, done, total: None) -> dict[str, Any]:
-    """Convert, and return the report that is also written. Raises MasegError on input that is no data set at all."""
+    """Convert a data set, or continue an interrupted conversion.
+
+    Args:
+        request: What to convert, and how.
+        progress: Called as the conversion proceeds.
+
+    Returns:
+        The content of report.json.
+
+    Raises:
+        DatasetError: The input is missing or has no image of this data set, the key file can't be used, or the split
+            file or the table of masks is wrong.
+        UsageError: The output folder has other files or was converted with other settings, or there is no Dask
+            scheduler at that address.
+        OSError: The input can't be listed, or the output can't be written.
+    """
     if not request.source.is_dir():
         raise DatasetError(f"the input folder {request.source} does not exist")
     settings = _described_settings(request)
     _check_folder(request, settings)
     found = list(request.dataset.layout(request.source))
-    # Before any is read: what lies there later may be another woman's.
+    # Stamped before any file is read, because somebody may replace a file by another woman's meanwhile.
     sources = {number: (item.path, stamp(item.path)) for number, item in enumerate(found, start=1)}
     selection = _select(request, found, progress)
-    # Without a report an overwriting run was interrupted: the journal is its own, and it goes on.
+    # If there is no report, an overwriting run was interrupted: the journal is that run's, and this run continues it.
     if request.overwrite and (request.folder / REPORT).is_file():
-        (request.folder / DATASET_JSON).unlink(missing_ok=True)  # nnU-Net must not take a mixture for a data set
+        (request.folder / DATASET_JSON).unlink(missing_ok=True)  # nnU-Net must not mistake a mixture for a data set
         (request.folder / JOURNAL).unlink(missing_ok=True)
     with ConversionJournal(request.folder) as journal:
         if request.overwrite:
@@ -79,7 +110,7 @@ def convert_dataset(request: Request, progress: Progress = lambda stage, done, t
 
 
 def _described_settings(request: Request) -> dict[str, Any]:
-    """What a second run must share with the first, as report.json and dataset.json have it."""
+    """The settings that a second run must share with the first, as report.json and dataset.json record them."""
     labels = request.settings.labels
     return {
         "target_spacing": request.settings.spacing,
@@ -93,20 +124,20 @@ def _described_settings(request: Request) -> dict[str, Any]:
 
 
 def _check_folder(request: Request, settings: dict[str, Any]) -> None:
-    """Refuse to mix settings in one folder, or to write among files that are not ours."""
+    """Refuse to mix settings in one folder, or to write into a folder with files of something else."""
     folder = request.folder
     if not folder.exists() or not any(folder.iterdir()):
         return
     report = folder / REPORT
     if not report.is_file() and not (folder / JOURNAL).is_file():
-        raise UsageError(f"{folder} holds files that convert_vendor did not write: choose another --output")
+        raise UsageError(f"{folder} has files that convert_vendor did not write: choose another --output")
     if report.is_file() and not request.overwrite:
         try:
             before = json.loads(report.read_text(encoding="utf-8"))
         except ValueError:
             return
         if (before.get("settings"), before.get("dataset")) != (settings, request.dataset.key):
-            raise UsageError(f"{folder} was converted with other settings: --overwrite converts it anew")
+            raise UsageError(f"{folder} was converted with other settings: use --overwrite to convert it again")
 
 
 def _select(request: Request, found: Sequence[Found], progress: Progress) -> Selection:
@@ -133,7 +164,7 @@ def _select(request: Request, found: Sequence[Found], progress: Progress) -> Sel
     )
     if not selection.cases and not selection.rejected:
         raise DatasetError(
-            f"{request.source} holds no image that --name {request.dataset.key} takes: {len(found)} files offered, "
+            f"{request.source} has no image that --name {request.dataset.key} accepts: {len(found)} files found, "
             f"{selection.not_dicom} not DICOM, {sum(selection.other_vendors.values())} of other vendors, "
             f"{selection.other_intents} of another intent"
         )
@@ -141,7 +172,7 @@ def _select(request: Request, found: Sequence[Found], progress: Progress) -> Sel
 
 
 def _convert(request: Request, selection: Selection, journal: ConversionJournal, progress: Progress) -> list[str]:
-    """Convert what is not done yet; return the signatures of all cases of this run."""
+    """Convert the cases that are not done yet; return the signatures of all cases of this run."""
     signatures, tasks = [], []
     for selected in selection.cases:
         task = _task(request, selected)
@@ -176,7 +207,7 @@ def _task(request: Request, selected: Selected) -> ConvertTask:
 
 
 def _signature(settings: ConversionSettings, selected: Selected) -> str:
-    """Changes whenever the case's bytes or its row would."""
+    """A hash of everything that the case's bytes and its row depend on."""
     parts: list[object] = [version("maseg-nnunet"), sorted(asdict(settings).items(), key=str)]
     parts += [selected.case, selected.subset, selected.twin]
     parts += [selected.scanned.number, selected.scanned.woman, selected.scanned.exam, selected.scanned.known]
@@ -187,7 +218,7 @@ def _signature(settings: ConversionSettings, selected: Selected) -> str:
 
 
 def _is_done(task: ConvertTask, outcome: CaseOutcome | None) -> bool:
-    # What was rejected is tried again: a folder may have been opened, a decoder installed.
+    # Rejected files are tried again: meanwhile a folder may have become readable, or a decoder was installed.
     if not isinstance(outcome, Converted):
         return False
     return task.image.is_file() and (task.label is None or task.label.is_file())
@@ -204,7 +235,7 @@ def _describe(
     rejected = selection.rejected + [outcome for outcome in outcomes if isinstance(outcome, Rejected)]
     rows = [outcome.row for outcome in converted]
     present = {row.case for row in rows}
-    # A twin that was refused is no partner.
+    # A twin may have been rejected.
     rows = [row if row.twin in present else replace(row, twin="") for row in rows]
     numbers = {selected.scanned.number for selected in selection.cases} | {item.number for item in rejected}
     counts = {

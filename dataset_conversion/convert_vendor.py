@@ -1,4 +1,4 @@
-"""The command `convert_vendor`: a vendor's data set to nnU-Net raw format. The work is in `convert_dataset.py`."""
+"""The command `convert_vendor`: from a vendor's data set to nnU-Net raw format. The work is in `convert_dataset.py`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from maseg_nnunet.console import run
+from maseg_nnunet.console import WORKERS_HELP, RawWindowsOption, SchedulerOption, SpacingOption, run
 from maseg_nnunet.dataset_conversion.datasets import REGISTRY
 from maseg_nnunet.parallel.signals import interrupted_by_sigterm
 from maseg_nnunet.parallel.threads import usable_cores
@@ -22,7 +22,7 @@ Name = Enum("Name", {key: key for key in REGISTRY}, type=str)  # type: ignore[mi
 
 
 class IntentChoice(str, Enum):
-    """Which digital images are converted; films always count as processed."""
+    """Which digital images are converted. Films count as processed."""
 
     PROCESSED = "processed"
     RAW = "raw"
@@ -31,74 +31,108 @@ class IntentChoice(str, Enum):
 
 @app.command(no_args_is_help=True)
 def convert_vendor(
-    name: Annotated[Name, typer.Option(help="The data set.")],
-    input_: Annotated[Path, typer.Option("--input", "-i", help="Folder of the images, of any depth.")],
+    name: Annotated[Name, typer.Option(help="Data set to convert; dicom is for DICOM images of any vendor.")],
+    input_: Annotated[
+        Path, typer.Option("--input", "-i", metavar="FOLDER", help="Folder of the images, with any subfolders.")
+    ],
     masks: Annotated[
         Path | None,
         typer.Option(
-            help="Reference masks: a folder (found by SOPInstanceUID, file name or case) or a CSV with the columns "
-            "image and mask. Without it the images are converted as exams to be predicted, into one flat folder.",
-            show_default=False,
+            metavar="PATH",
+            help="Reference masks: a folder, in which each mask is named by its image's SOPInstanceUID, file name or "
+            "case, or a CSV with the columns image and mask.",
+            show_default="none: convert exams to predict",
         ),
     ] = None,
     dataset_id: Annotated[
-        int | None, typer.Option(help="nnU-Net's number of the data set.", show_default="the data set's own")
+        int | None,
+        typer.Option(
+            metavar="NUMBER",
+            help="nnU-Net's number for the data set, from 1 to 999.",
+            show_default="its own, such as 503 for fuji",
+        ),
     ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
             "--output",
             "-o",
-            help="With masks: the folder in which DatasetNNN_Name is made. Without: the flat folder of the exams.",
+            metavar="FOLDER",
+            help="With --masks, the folder in which DatasetNNN_NAME is created. Without, the folder for the converted "
+            "exams, which is required.",
             show_default="$nnUNet_raw",
         ),
     ] = None,
-    intent: Annotated[IntentChoice, typer.Option(help="Which digital images.")] = IntentChoice.PROCESSED,
+    intent: Annotated[
+        IntentChoice, typer.Option(help="Digital images to convert. Films are converted unless it is raw.")
+    ] = IntentChoice.PROCESSED,
     spacing: Annotated[
-        float, typer.Option(min=0.0, max=2.0, help="Pixel spacing of the result in mm; 0 keeps the source's grid.")
+        float,
+        typer.Option(
+            metavar="MM",
+            min=0.0,
+            max=2.0,
+            help="Pixel spacing of the converted images, in mm; 0 keeps the original grid.",
+        ),
     ] = 0.4,
-    spacing_mm: Annotated[
-        float | None,
-        typer.Option(help="Pixel spacing, in mm, of sources that state none.", show_default="refuse them"),
-    ] = None,
+    spacing_mm: SpacingOption = None,
     labels: Annotated[
         str | None,
         typer.Option(
-            help="What the masks' values mean, e.g. breast=255,pectoral=128; 0 is background, others are refused.",
-            show_default="1 breast, 2 pectoral muscle",
+            metavar="NAME=VALUE,...",
+            help="Meaning of the values in the masks, such as breast=255,pectoral=128. 0 is background. A mask with "
+            "any other value is rejected.",
+            show_default="breast=1,pectoral=2",
         ),
     ] = None,
-    raw_windows: Annotated[bool, typer.Option(help="Use the windows in the headers of raw images.")] = False,
+    raw_windows: RawWindowsOption = False,
     trim_masks: Annotated[
         bool,
         typer.Option(
-            help="Call background what of a mask lies on the black beyond film or breast (the lowest value, up to the "
-            "image's edge), where masks made by a threshold spread."
+            help="Set mask pixels on the black surround of the film or breast to background. Use it for masks made "
+            "with a threshold."
         ),
     ] = False,
-    seed: Annotated[int, typer.Option(help="Seed of the drawing of women into train, validation and test.")] = 0,
+    seed: Annotated[
+        int,
+        typer.Option(metavar="NUMBER", help="Seed of the random split of women into training, validation and test."),
+    ] = 0,
     split_file: Annotated[
         Path | None,
-        typer.Option(help="CSV with the columns image (woman, case or file name) and subset, in place of the drawing."),
+        typer.Option(
+            metavar="FILE.csv",
+            help="CSV with the columns image (a woman, case or file name) and subset (train, val or test).",
+            show_default="random split",
+        ),
     ] = None,
     key_file: Annotated[
         Path | None,
-        typer.Option(help="32 random bytes that pseudonyms are made with.", show_default="made once for this user"),
+        typer.Option(
+            metavar="FILE",
+            help="File of 32 random bytes, the key of the pseudonyms. The same key gives the same pseudonyms.",
+            show_default="your own key, created once",
+        ),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes on this machine.", show_default="usable cores")
+        int | None,
+        typer.Option(metavar="N", min=1, help=WORKERS_HELP, show_default="one per core"),
     ] = None,
-    scheduler: Annotated[
-        str | None, typer.Option(help="Address of a Dask scheduler to run on instead of local processes.")
-    ] = None,
-    overwrite: Annotated[bool, typer.Option(help="Convert everything anew.")] = False,
+    scheduler: SchedulerOption = None,
+    overwrite: Annotated[
+        bool, typer.Option(help="Convert all images again, also if the settings have changed.")
+    ] = False,
 ) -> None:
-    """Convert a vendor's data set, with masks for training or without for prediction, to nnU-Net raw format.
+    """Convert a vendor's data set to nnU-Net raw format.
 
-    A file that can't be used is a line of rejected.csv, and the rest goes on; the exit status is 1 if nothing could be
-    converted. An interrupted run goes on when the same command is run again.
+    With --masks, the data set is converted for training and split into training, validation and test by woman. Without,
+    exams are converted for nnUNetv2_predict, into one folder (maseg predict needs no conversion).
 
-    Example: convert_vendor --name mini_mias --input mini_mias --masks mini_mias_masks
+    A file that can't be used is listed with the reason in rejected.csv, and the others are converted. The exit status
+    is 1 if nothing could be converted. After an interruption, run the same command again: it continues.
+
+    \b
+    Example:
+      convert_vendor --name mini_mias --input mini_mias --masks mini_mias_masks
     """
     from dataclasses import replace
 
@@ -114,12 +148,12 @@ def convert_vendor(
             raise UsageError(f"--dataset-id {dataset_id}: nnU-Net's numbers go from 1 to 999")
         dataset = replace(dataset, dataset_id=dataset_id)
     if masks is None and output is None:
-        raise UsageError("without --masks these are exams to be predicted: name their folder with --output")
+        raise UsageError("without --masks, exams are converted for prediction: name their folder with --output")
     base = output or nnunet_folder(RAW)
     intents = set(Intent) if intent is IntentChoice.BOTH else {Intent(intent.value)}
     request = Request(
         dataset=dataset,
-        source=input_.absolute(),  # sources.csv must hold wherever it is read
+        source=input_.absolute(),  # so that the paths in sources.csv are valid from any folder
         folder=(base / dataset.folder if masks is not None else base).absolute(),
         masks=None if masks is None else masks.absolute(),
         intents=frozenset(intents),
@@ -137,14 +171,14 @@ def convert_vendor(
         workers=workers or usable_cores(),
         scheduler=scheduler,
     )
-    # Workers do not notice that this process was ended, and would wait for ever.
+    # Workers do not notice the end of this process, and would wait for ever.
     with interrupted_by_sigterm():
         report = _convert_with_progress(request)
     _show(request, report)
 
 
 def _label_map(text: str | None) -> dict[int, int] | None:
-    """`breast=255,pectoral=128` to {255: 1, 128: 2}. Raises UsageError on anything else."""
+    """Parse `breast=255,pectoral=128` to {0: 0, 255: 1, 128: 2}. Raises UsageError if the text has another form."""
     from maseg_nnunet.errors import UsageError
     from maseg_nnunet.labels import Label
 
@@ -187,14 +221,18 @@ def _convert_with_progress(request: Request) -> dict[str, Any]:
 
 
 def _show(request: Request, report: dict[str, Any]) -> None:
-    """Print what was found beside the paper's Table 1, and what was turned away. Raises DatasetError for nothing."""
+    """Print what was converted beside the paper's Table 1, and what was not.
+
+    Raises:
+        DatasetError: Nothing was converted.
+    """
     from rich.console import Console
     from rich.table import Table
 
     from maseg_nnunet.errors import DatasetError
 
     console = Console()
-    table = Table(title=f"{request.dataset.title}", title_justify="left")
+    table = Table(title=request.dataset.title, title_justify="left")
     for heading in ("", "converted", "published"):
         table.add_column(heading, justify="left" if not heading else "right")
     for key, text in (("images", "images"), ("women", "women"), ("raw_images", "raw images")):
@@ -202,17 +240,18 @@ def _show(request: Request, report: dict[str, Any]) -> None:
         table.add_row(text, str(report["found"][key]), "-" if published is None else str(published))
     console.print(table)
     console.print(", ".join(f"{subset} {count}" for subset, count in report["subsets"].items()))
-    passed = {"not DICOM": report["not_dicom"], **report["other_vendors"], "of another intent": report["other_intents"]}
-    console.print("\n".join(f"passed over: {count} {what}" for what, count in passed.items() if count) or "")
+    skipped = {"not DICOM": report["not_dicom"], **report["other_vendors"]}
+    skipped["of another intent"] = report["other_intents"]
+    console.print("\n".join(f"skipped: {count} {what}" for what, count in skipped.items() if count) or "")
     if report["women_with_more_than_36_images"]:
         console.print(
             f"warning: {report['women_with_more_than_36_images']} women have more than 36 images; "
-            "does one PatientID stand for several?"
+            "check that no PatientID is shared by several women"
         )
     for reason, count in report["rejected"].items():
         console.print(f"rejected: {count} {reason}")
     if report["rejected"]:
-        console.print(f"each with its reason in {request.folder / 'rejected.csv'}, its path in sources.csv")
+        console.print(f"the reason for each is in {request.folder / 'rejected.csv'}, its path in sources.csv")
     if not sum(report["subsets"].values()):
         raise DatasetError(f"nothing was converted: see {request.folder / 'rejected.csv'}")
     console.print(f"written to {request.folder}")

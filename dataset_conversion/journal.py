@@ -1,7 +1,8 @@
-"""The journal of a conversion: one line per finished file, so that a killed run resumes where it was.
+"""The journal of a conversion: one line per finished case, so that a killed run resumes where it stopped.
 
-It holds what the final files are made of, by signature: a hash of the source, its mask (path, size, time of change)
-and the settings. It is kept afterwards, sorted, and lets a second run see that nothing changed.
+Each line is the outcome of one case, under the case's signature: a hash of everything that its files and its row of the
+manifest depend on. The files that describe the data set are written from these outcomes. The journal is kept
+afterwards, sorted, so that a second run sees that nothing has changed.
 """
 
 from __future__ import annotations
@@ -25,7 +26,11 @@ CaseOutcome = Converted | Rejected
 
 
 class ConversionJournal:
-    """Outcomes by signature, appended as they come. Use as a context manager."""
+    """The outcome of each case by its signature, appended as cases finish. Use it as a context manager to add to it.
+
+    Attributes:
+        outcomes: What the file contains, and what was added since.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / JOURNAL
@@ -41,14 +46,14 @@ class ConversionJournal:
                 entry = json.loads(line)
                 outcomes[entry["signature"]] = _outcome(entry)
             except (ValueError, KeyError, TypeError):
-                continue  # the line that a kill cut off, or one of another version: its file is converted again
+                continue  # a kill cut the line off, or another version wrote it: the case is converted again
         return outcomes
 
     def __enter__(self) -> ConversionJournal:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        torn = self._path.is_file() and not self._path.read_bytes().endswith(b"\n")
+        unfinished_line = self._path.is_file() and not self._path.read_bytes().endswith(b"\n")
         self._stream = self._path.open("a", encoding="utf-8")
-        if torn:
+        if unfinished_line:
             self._stream.write("\n")
         return self
 
@@ -60,7 +65,7 @@ class ConversionJournal:
             self._stream = None
 
     def add(self, signature: str, outcome: CaseOutcome) -> None:
-        """Append one outcome; it is with the operating system before this returns, so that a kill loses nothing."""
+        """Append one outcome. It is flushed to the operating system before this returns, so a kill loses nothing."""
         if self._stream is None:
             raise RuntimeError("the journal is not open")
         self.outcomes[signature] = outcome
@@ -68,12 +73,12 @@ class ConversionJournal:
         self._stream.flush()
 
     def sync(self) -> None:
-        """Force what was appended onto the disk."""
+        """Force what was appended to the disk."""
         if self._stream is not None:
             os.fsync(self._stream.fileno())
 
     def keep(self, signatures: set[str]) -> None:
-        """Rewrite the journal sorted and with these entries alone."""
+        """Rewrite the journal with only the entries of `signatures`, sorted."""
         kept = [_line(signature, self.outcomes[signature]) for signature in sorted(signatures)]
         write_text(self._path, "".join(kept))
 

@@ -1,6 +1,6 @@
-"""Which mask belongs to which image: by SOPInstanceUID, by the file's stem or the case, or by a CSV.
+"""Which mask belongs to which image: by SOPInstanceUID, by file name, by case, or by a CSV.
 
-Reading a mask is `maseg_nnunet.readers.masks`.
+Masks are read in `maseg_nnunet.readers.masks`.
 """
 
 from __future__ import annotations
@@ -23,22 +23,34 @@ _UID = re.compile(r"[0-9]+(\.[0-9]+)+")
 
 @dataclass(frozen=True)
 class MaskIndex:
-    """Paths of masks by SOPInstanceUID (as a keyed hash) and by name."""
+    """The masks of a data set.
+
+    Attributes:
+        root: The folder of the masks, or of the CSV that lists them.
+        by_uid: Masks by the keyed hash of their image's SOPInstanceUID.
+        by_name: Masks by their image's file name without suffix, or by their case.
+    """
 
     root: Path
     by_uid: dict[str, list[Path]] = field(default_factory=dict)
     by_name: dict[str, list[Path]] = field(default_factory=dict)
 
     def find(self, image: Scanned, case: str, image_root: Path) -> Path:
-        """The mask of `image`, an input file below `image_root`, converted as `case`.
+        """Find the mask of an image.
 
-        Raises RefusedError (NO_MASK) for none or several.
+        Args:
+            image: The image, below `image_root`.
+            case: The name that the image is converted under.
+            image_root: The input folder.
+
+        Raises:
+            RefusedError: There is no mask, or more than one (NO_MASK).
         """
         found = list(self.by_uid.get(image.uid, ())) if image.uid else []
         for name in (stem(image.path), case):
             found = found or self.by_name.get(name, [])
         if len(found) > 1:
-            # The same names may repeat from folder to folder: the mask in the folder of the same name is meant.
+            # File names may repeat from folder to folder: prefer the mask in the folder that matches the image's.
             found = [path for path in found if self.is_in_place(path, image, image_root)] or found
         if not found:
             raise RefusedError(Reason.NO_MASK, "no file among the masks has its SOPInstanceUID, its name or its case")
@@ -47,12 +59,12 @@ class MaskIndex:
         return found[0]
 
     def is_in_place(self, mask: Path, image: Scanned, image_root: Path) -> bool:
-        """Whether `mask` lies in the folder, among the masks, where `image` lies among the images."""
+        """Whether `mask` has the same folder below `root` as `image` has below `image_root`."""
         return mask.parent == self.root / image.path.parent.relative_to(image_root)
 
 
 def stem(path: Path) -> str:
-    """The file's name without the suffix of an image or mask format; other dots belong to the name (UIDs)."""
+    """The file's name without the suffix of an image or mask format. Other dots are part of the name, as in a UID."""
     name = path.name
     for suffix in (*_SUFFIXES, ".dicom", ".ima", ".pgm"):
         if name.lower().endswith(suffix):
@@ -61,10 +73,15 @@ def stem(path: Path) -> str:
 
 
 def index_masks(source: Path, names: Pseudonyms | None) -> MaskIndex:
-    """Index a folder of masks, or a CSV with the columns image (SOPInstanceUID, file name or case) and mask (a path,
-    relative to the CSV). Without `names` (a public data set) none is found by SOPInstanceUID.
+    """Index the masks in a folder or a CSV.
 
-    Raises DatasetError where `source` is neither, or the CSV names a file that is missing.
+    Args:
+        source: A folder of masks, or a CSV with the columns image (SOPInstanceUID, file name or case) and mask (a path
+            relative to the CSV).
+        names: Makes the hashes of SOPInstanceUIDs. None for a public data set, whose masks are found by name alone.
+
+    Raises:
+        DatasetError: `source` is neither a folder nor a CSV, or the CSV names a file that is missing.
     """
     if source.is_dir():
         index = MaskIndex(source)
@@ -91,7 +108,7 @@ def _pairs_of_folder(folder: Path) -> Iterator[tuple[str, Path]]:
 
             try:
                 yield mask_instance_uid(path), path
-            except Exception:  # an ordinary image beside the masks, or no DICOM that anyone thought of
+            except Exception:  # an ordinary image among the masks, or not a DICOM file at all
                 continue
         else:
             yield name.removesuffix("_muscle") if path.suffix.lower() == ".xml" else name, path

@@ -1,7 +1,8 @@
-"""The folder of a converted data set in nnU-Net's raw format: its paths, and the files written once all cases are.
+"""A converted data set in nnU-Net's raw format: the files written once all cases are converted.
 
-`imagesTr/CASE_0000.nii.gz`, `labelsTr/CASE.nii.gz` (train and val), `imagesTs`, `labelsTs` (test), or, for exams to be
-predicted, the images flat. One channel "noNorm", so that nnU-Net leaves VOI units as they are.
+`imagesTr/CASE_0000.nii.gz` and `labelsTr/CASE.nii.gz` are train and val, `imagesTs` and `labelsTs` are test. Exams to
+be predicted have no masks, and their images are in one flat folder. The one channel is called "noNorm", so that nnU-Net
+leaves VOI units as they are.
 """
 
 from __future__ import annotations
@@ -15,7 +16,18 @@ from typing import Any
 
 from maseg_nnunet.dataset.cases import image_path, label_path
 from maseg_nnunet.dataset.description import dataset_json
-from maseg_nnunet.dataset.folders import DATASET_JSON, ENDING, REJECTED, SOURCES, SPLITS
+from maseg_nnunet.dataset.folders import (
+    DATASET_JSON,
+    ENDING,
+    IMAGES_TEST,
+    IMAGES_TRAIN,
+    LABELS_TEST,
+    LABELS_TRAIN,
+    REJECTED,
+    SOURCES,
+    SPLITS,
+    VOI_LUTS,
+)
 from maseg_nnunet.dataset.manifest import MANIFEST, ManifestRow, write_manifest
 from maseg_nnunet.dataset.voi_luts import write_voi_luts
 from maseg_nnunet.dataset_conversion.datasets.base import Dataset
@@ -25,15 +37,23 @@ from maseg_nnunet.files import UNFINISHED, atomic, write_json, write_text
 
 
 def training_cases(rows: Iterable[ManifestRow]) -> int:
-    """How many cases nnU-Net counts as training cases: those of imagesTr."""
+    """The number of cases that nnU-Net counts as training cases: those of imagesTr."""
     return sum(row.subset in ("train", "val") for row in rows)
 
 
 def write_descriptions(
     folder: Path, dataset: Dataset, rows: Sequence[ManifestRow], luts: dict[str, str], settings: dict[str, Any]
 ) -> None:
-    """Everything that describes the cases; dataset.json, by which nnU-Net knows the folder, is the last."""
-    write_voi_luts(folder, rows, luts)
+    """Write the files that describe the cases. dataset.json is last, because nnU-Net knows a data set by it.
+
+    Args:
+        folder: The converted data set.
+        dataset: What it was converted from.
+        rows: The manifest.
+        luts: Each case's look-up tables, as JSON.
+        settings: The conversion settings that dataset.json records.
+    """
+    write_voi_luts(folder / VOI_LUTS, luts)
     write_manifest(folder / MANIFEST, rows)
     if any(row.subset == "predict" for row in rows) or not rows:
         return
@@ -50,8 +70,9 @@ def write_descriptions(
 
 
 def write_sources(folder: Path, sources: Iterable[tuple[int, Path, str]]) -> None:
-    """sources.csv: number, path and stamp (`files.stamp`) of each source; the only file with real paths, readable by
-    its owner alone.
+    """Write sources.csv: number, path and stamp (`files.stamp`) of each source.
+
+    It is the only file with the real paths, and only its owner can read it.
     """
     path = folder / SOURCES
     text = _csv(("source", "path", "stamp"), sorted(sources))
@@ -63,7 +84,7 @@ def write_sources(folder: Path, sources: Iterable[tuple[int, Path, str]]) -> Non
 
 
 def write_rejected(folder: Path, rejected: Iterable[Rejected]) -> None:
-    """rejected.csv: source number (see sources.csv), the case where it had a name, reason, detail."""
+    """Write rejected.csv: source number (see sources.csv), case if it already had a name, reason, detail."""
     lines = sorted((item.number, item.case, item.reason.value, item.detail) for item in rejected)
     write_text(folder / REJECTED, _csv(("source", "case", "reason", "detail"), lines))
 
@@ -71,12 +92,19 @@ def write_rejected(folder: Path, rejected: Iterable[Rejected]) -> None:
 def report(
     dataset: Dataset, rows: Sequence[ManifestRow], rejected: Sequence[Rejected], counts: dict[str, Any]
 ) -> dict[str, Any]:
-    """What was found, beside what a complete copy should have (the paper, Table 1)."""
-    plain = [row for row in rows if row.intent != "raw"]
+    """The content of report.json: what was found, and what a complete copy should have (the paper, Table 1).
+
+    Args:
+        dataset: What was converted.
+        rows: The manifest.
+        rejected: The files that were not converted.
+        counts: Further entries of the report.
+    """
+    not_raw = [row for row in rows if row.intent != "raw"]
     found = {
-        "images": len(plain),
+        "images": len(not_raw),
         "women": len({row.woman for row in rows}),
-        "raw_images": len(rows) - len(plain),
+        "raw_images": len(rows) - len(not_raw),
     }
     expected = dataset.published
     return {
@@ -93,16 +121,19 @@ def report(
 
 
 def prune(folder: Path, rows: Iterable[ManifestRow]) -> int:
-    """Delete images and labels of cases that are no longer in the manifest: nnU-Net would train on or predict them.
+    """Delete the images and masks of cases that are not in the manifest; nnU-Net would train on them or predict them.
 
-    So it would what a killed run was writing. Masks of exams to be predicted, if they were put beside them, stay.
+    Files that a killed run left unfinished are deleted too. Masks that somebody put beside exams to be predicted stay.
+
+    Returns:
+        The number of files deleted.
     """
     keep: set[Path | None] = set()
     for row in rows:
         keep.add(image_path(folder, row.case, row.subset))
         keep.add(label_path(folder, row.case, row.subset))
     removed = 0
-    ours = [f"{place}/*{ENDING}" for place in ("imagesTr", "labelsTr", "imagesTs", "labelsTs")]
+    ours = [f"{place}/*{ENDING}" for place in (IMAGES_TRAIN, LABELS_TRAIN, IMAGES_TEST, LABELS_TEST)]
     for pattern in (*ours, f"*_0000{ENDING}", f"{UNFINISHED}*{ENDING}"):
         for path in set(folder.glob(pattern)) - keep:
             path.unlink()

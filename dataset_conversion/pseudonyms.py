@@ -1,7 +1,8 @@
-"""Names without identity: women, exams and images by keyed hashes. Nothing here is reversible without the key.
+"""Names without identity: women, exams and images are named by keyed hashes, which nobody can reverse without the key.
 
-A woman is the keyed BLAKE2b hash of PatientID and its issuer, each field preceded by its length so that no two pairs
-of fields read the same. The key is random, made once in the user's data folder, or given by a file.
+A woman's name is the keyed BLAKE2b hash of PatientID and its issuer. The length of each field is hashed before the
+field, so that no two pairs of fields give the same bytes. The key is random. It is made once in the user's data folder,
+or read from a file that the user names.
 """
 
 from __future__ import annotations
@@ -19,15 +20,16 @@ KEY_BYTES: Final = 32
 
 
 def default_key_file() -> Path:
-    """Where the key lies when the user names none."""
+    """The key file that is used if the user names none."""
     base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
     return Path(base) / "maseg-nnunet" / "pseudonym.key"
 
 
 def load_key(path: Path | None = None) -> bytes:
-    """The key in `path`, which must exist, or the user's own, which is made (mode 0600) at its first use.
+    """Read the key from `path`, or from the user's own key file, which is created (mode 0600) on first use.
 
-    Raises DatasetError where a key is missing, unreadable or of another length than 32 bytes.
+    Raises:
+        DatasetError: The key file is missing or unreadable, or does not have `KEY_BYTES` bytes.
     """
     file = path or default_key_file()
     if path is None and not file.exists():
@@ -37,7 +39,7 @@ def load_key(path: Path | None = None) -> bytes:
     except OSError as error:
         raise DatasetError(f"the key file {file} can't be read ({error.strerror}): check --key-file") from error
     if len(key) != KEY_BYTES:
-        raise DatasetError(f"the key file {file} holds {len(key)} bytes, not {KEY_BYTES}: make one of random bytes")
+        raise DatasetError(f"the key file {file} has {len(key)} bytes, not {KEY_BYTES}: make one of random bytes")
     return key
 
 
@@ -48,7 +50,7 @@ def _make_key(file: Path) -> None:
     with os.fdopen(handle, "wb") as stream:
         stream.write(secrets.token_bytes(KEY_BYTES))
     try:
-        os.link(temporary, file)  # unlike rename, fails where another process was first
+        os.link(temporary, file)  # unlike a rename, it fails if another process was first
     except FileExistsError:
         pass
     finally:
@@ -57,22 +59,31 @@ def _make_key(file: Path) -> None:
 
 @dataclass(frozen=True)
 class KeyFile:
-    """Where a key lies, and which it is: a worker with another key would call a woman by another name."""
+    """The path of a key file, and a hash of its key: with another key, a worker would give women other names.
+
+    Attributes:
+        path: Absolute path of the file.
+        digest: Hash of the key.
+    """
 
     path: Path
     digest: str
 
     @classmethod
     def of(cls, path: Path | None = None) -> KeyFile:
-        """As `load_key`."""
+        """Describe the key file at `path`, or the user's own. Creates and raises as `load_key` does."""
         key = load_key(path)
         return cls((path or default_key_file()).absolute(), cls._digest(key))
 
     def load(self) -> bytes:
-        """The key. Raises DatasetError where it is missing, or another one lies there, as it may on a cluster."""
+        """Read the key.
+
+        Raises:
+            DatasetError: The file is missing, or contains another key, as may happen on a cluster.
+        """
         key = load_key(self.path)
         if self._digest(key) != self.digest:
-            raise DatasetError(f"the key file {self.path} of a worker holds another key: copy this machine's to it")
+            raise DatasetError(f"a worker's key file {self.path} contains another key: copy this machine's file to it")
         return key
 
     @staticmethod
@@ -82,21 +93,27 @@ class KeyFile:
 
 @dataclass(frozen=True)
 class Pseudonyms:
-    """Makes names under one key."""
+    """Makes names with one key."""
 
     key: bytes = field(repr=False)
 
     def of(self, kind: str, *fields: str, digits: int = 16) -> str:
-        """`digits` hexadecimal digits for `fields`; `kind` keeps women, exams and images apart."""
+        """The name of whatever `fields` identify.
+
+        Args:
+            kind: Keeps women, exams and images apart that have the same fields.
+            fields: For example PatientID and its issuer.
+            digits: Length of the name, in hexadecimal digits.
+        """
         hasher = hashlib.blake2b(key=self.key, person=kind.encode()[:16])
         hasher.update(_length_prefixed(fields))
         return hasher.hexdigest()[:digits]
 
 
 def drawing_number(seed: int, *fields: str) -> int:
-    """A woman's place in the drawing of the split: it depends on the seed and on her, not on the key.
+    """A woman's place in the drawing of the split. It depends on the seed and on her identity, not on the key.
 
-    It is compared and thrown away, never written.
+    It is only compared with others and never written to disk.
     """
     return int.from_bytes(hashlib.blake2b(_length_prefixed((str(seed), *fields)), digest_size=8).digest(), "big")
 

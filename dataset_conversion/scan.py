@@ -1,6 +1,6 @@
-"""First pass over the input: headers only, in workers, which return names instead of identities.
+"""The first pass over the input: workers read headers and return pseudonyms instead of identities.
 
-Not for pixels, and not for deciding what is converted (`selection.py`).
+Pixels are not read here, and `selection.py` decides what is converted.
 """
 
 from __future__ import annotations
@@ -20,15 +20,22 @@ from maseg_nnunet.mammogram import Flag, Identity, Intent, Side, View
 
 logger = logging.getLogger(__name__)
 
-UNEXPECTED: Final = "unexpected {} in reading it: please report this, with --debug"
+UNEXPECTED: Final = "unexpected {} while reading it: please report this, with --debug"
+"""Detail of a rejection by an error that is not a RefusedError; takes the name of the error's class."""
 
 BATCH: Final = 32
-"""Headers a task: reading one takes milliseconds, and a task should take longer than its journey."""
+"""Headers per task: many enough that reading them takes longer than sending the task to a worker."""
 
 
 @dataclass(frozen=True)
 class ScanTask:
-    """Some of the files found, numbered. The key travels as the name of its file and a hash, never itself."""
+    """One batch of the files found.
+
+    Attributes:
+        files: Source number and file.
+        seed: Seed of the drawing of the split.
+        key: The key file, None if all files have published names. The key itself is never sent to a worker.
+    """
 
     files: tuple[tuple[int, Found], ...]
     seed: int
@@ -37,7 +44,25 @@ class ScanTask:
 
 @dataclass(frozen=True)
 class Scanned:
-    """One image that may be converted. `uid`, `derived_from` and `acquisition` are keyed hashes of the header's."""
+    """One image that may be converted. All names are pseudonyms, unless the data set has published names.
+
+    Attributes:
+        number: Source number, as in sources.csv.
+        path: The file.
+        known: What the data set's names and tables say about the image, None if its header was read.
+        woman: Name of the woman.
+        drawn: Her place in the drawing of the split.
+        exam: Name of the exam, empty if the header has no StudyInstanceUID.
+        image: Name of the image.
+        view: Projection.
+        side: Laterality.
+        intent: Processed, raw or film.
+        vendor: A key of `maseg_nnunet.readers.vendors`, empty if `known`.
+        uid: Keyed hash of the SOPInstanceUID.
+        derived_from: Keyed hashes of the SOPInstanceUIDs in SourceImageSequence.
+        acquisition: Keyed hash of what a raw image and its processed twin have in common.
+        flags: What the header's reader noticed.
+    """
 
     number: int
     path: Path
@@ -58,7 +83,14 @@ class Scanned:
 
 @dataclass(frozen=True)
 class Rejected:
-    """One file that is not converted, and why."""
+    """One file that is not converted.
+
+    Attributes:
+        number: Source number, as in sources.csv.
+        reason: Why it is not converted.
+        detail: More about the reason. It never quotes a header.
+        case: Name of the case, if it already had one.
+    """
 
     number: int
     reason: Reason
@@ -67,14 +99,18 @@ class Rejected:
 
 
 def tasks(found: Iterable[Found], seed: int, key: KeyFile | None) -> Iterator[ScanTask]:
-    """The files in batches, numbered from 1 in the order found. `key`: None where all have names of their own."""
+    """Divide the files into batches, numbered from 1 in the order found. `key` is None if all have published names."""
     numbered = enumerate(found, start=1)
     while batch := tuple(islice(numbered, BATCH)):
         yield ScanTask(batch, seed, key)
 
 
 def scan(task: ScanTask) -> list[Scanned | Rejected]:
-    """Read the headers of one batch. Raises DatasetError where the key can't be read, or is another one here."""
+    """Read the headers of one batch.
+
+    Raises:
+        DatasetError: The key can't be read, or the key file of this worker contains another key.
+    """
     names = None if task.key is None else Pseudonyms(task.key.load())
     return [
         _scan_header(number, found.path, task.seed, names)
@@ -87,7 +123,7 @@ def scan(task: ScanTask) -> list[Scanned | Rejected]:
 def _scan_known(number: int, found: Found, seed: int) -> Scanned:
     known = found.known
     if known is None:
-        raise ValueError("a file without a header needs what its data set knows")
+        raise ValueError("without a key, every file must be known to its data set")
     return Scanned(
         number=number,
         path=found.path,
@@ -110,7 +146,7 @@ def _scan_header(number: int, path: Path, seed: int, names: Pseudonyms) -> Scann
         header = read_header(path)
     except RefusedError as error:
         return Rejected(number, error.reason, error.detail)
-    except Exception as error:  # a file that nobody thought of: it is named, and the rest goes on
+    except Exception as error:  # unexpected error: report the file and continue
         logger.debug("source %d: %s", number, place_of(error))
         return Rejected(number, Reason.UNREADABLE, UNEXPECTED.format(type(error).__name__))
     identity = header.identity
@@ -135,17 +171,20 @@ def _scan_header(number: int, path: Path, seed: int, names: Pseudonyms) -> Scann
 
 
 def content_of(path: Path) -> str:
-    """What tells a file without SOPInstanceUID from all others: a hash of its bytes."""
+    """A hash of the file's bytes, which identifies a file without SOPInstanceUID."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def uid_name(names: Pseudonyms, uid: str) -> str:
-    """What stands for a SOPInstanceUID when images are joined to masks and twins."""
+    """The keyed hash of a SOPInstanceUID, by which images find their masks and twins."""
     return names.of("uid", uid, digits=32)
 
 
 def _person(identity: Identity) -> tuple[str, ...]:
-    """The fields that make a woman: with a dummy PatientID all would be one, so the study stands in, or the image."""
+    """The fields that identify a woman: PatientID and issuer, or the study (else the image) if PatientID is a dummy.
+
+    With dummy PatientIDs all women would be the same one.
+    """
     from maseg_nnunet.readers.identity import is_dummy_patient_id
 
     if not is_dummy_patient_id(identity.patient_id):

@@ -1,4 +1,4 @@
-"""What is converted, and under which name: duplicates, vendors, twins, masks, subsets. Decides, reads no pixel."""
+"""Which files are converted, and under which names: vendors, duplicates, twins, masks, subsets. No pixels are read."""
 
 from __future__ import annotations
 
@@ -17,14 +17,22 @@ from maseg_nnunet.errors import DatasetError, Reason, RefusedError
 from maseg_nnunet.mammogram import Flag, Intent
 
 MOST_IMAGES: Final = 36
-"""The most images of one woman in the paper; more than that are women who share a PatientID, perhaps."""
+"""The most images of one woman in the paper; with more, several women may share a PatientID."""
 
 _SPECIAL: Final = {Flag.MAGNIFICATION, Flag.SPOT, Flag.IMPLANT_DISPLACED}
 
 
 @dataclass(frozen=True)
 class Selected:
-    """One case to convert."""
+    """One case to convert.
+
+    Attributes:
+        scanned: The image.
+        case: Its name.
+        subset: train, val, test, or predict for an exam without masks.
+        mask: Its mask, None for an exam to be predicted.
+        twin: The case of its raw or processed partner, empty if it has none.
+    """
 
     scanned: Scanned
     case: str
@@ -35,7 +43,16 @@ class Selected:
 
 @dataclass
 class Selection:
-    """The outcome for every file: selected, rejected, or passed over and counted."""
+    """What becomes of every file: it is selected, rejected, or only counted.
+
+    Attributes:
+        cases: The cases to convert.
+        rejected: Files that are not converted, with the reason.
+        not_dicom: Number of files that are not DICOM.
+        other_vendors: Number of images of each other vendor.
+        other_intents: Number of images of intents that were not asked for.
+        crowded_women: Number of women with more than `MOST_IMAGES` images.
+    """
 
     cases: list[Selected] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
@@ -54,7 +71,19 @@ def select(
     root: Path,
     split_file: Path | None = None,
 ) -> Selection:
-    """Decide on every scanned file. Without `masks` all are cases to be predicted, special views included."""
+    """Decide what becomes of every scanned file.
+
+    Args:
+        outcomes: The scanned files, in any order.
+        dataset: What is converted; it decides vendor and names.
+        intents: The intents to convert; films count as processed.
+        masks: The masks. If None, all images are exams to be predicted, and special views are kept.
+        root: The input folder.
+        split_file: CSV that gives the subsets instead of the drawing.
+
+    Raises:
+        DatasetError: The split file can't be read or does not give every woman exactly one subset.
+    """
     selection = Selection()
     images = _of_this_vendor(outcomes, dataset, selection)
     images = _without_duplicates(images, selection)
@@ -67,7 +96,7 @@ def select(
     _warn_of_crowds(with_masks, selection)
     subsets = {} if masks is None else _subsets(with_masks, split_file)
     for item in with_masks:
-        # A film is converted with the processed images: it is one to every part of the paper.
+        # The paper treats films as processed images throughout.
         if item.scanned.intent in intents or (item.scanned.intent is Intent.FILM and Intent.PROCESSED in intents):
             selection.cases.append(replace(item, subset=subsets.get(item.scanned.woman, "predict")))
         else:
@@ -96,7 +125,7 @@ def _without_duplicates(images: list[Scanned], selection: Selection) -> list[Sca
         copies[image.uid or f"{image.image}{image.intent.value}"].append(image)
     kept = []
     for same in copies.values():
-        # The largest, else the first: a header does not tell that its file was cut off.
+        # Keep the largest file, or the first of equal ones: a header does not show that its file is truncated.
         chosen = same[0] if len(same) == 1 else max(same, key=lambda image: image.path.stat().st_size)
         kept.append(chosen)
         detail = f"the same image as source {chosen.number}, which is kept"
@@ -118,8 +147,12 @@ def _without_special_views(images: list[Scanned], selection: Selection) -> list[
 
 
 def _twins(images: Sequence[Scanned]) -> dict[int, int]:
-    """Number of each image's raw or processed partner, of the same view and side: by what the processed one was derived
-    from, else by the acquisition where exactly one of each kind has it (de-identified times may all be one)."""
+    """Number of each image to the number of its raw or processed partner, which has the same view and side.
+
+    A processed image's partner is the raw image that it was derived from. If no such image is present, it is the raw
+    image of the same acquisition, but only if that pair is unambiguous, because de-identification may give all
+    acquisitions the same time.
+    """
     raw_by_uid = {image.uid: image for image in images if image.intent is Intent.RAW and image.uid}
     by_acquisition: dict[tuple[str, Intent], list[Scanned]] = defaultdict(list)
     for image in images:
@@ -131,9 +164,9 @@ def _twins(images: Sequence[Scanned]) -> dict[int, int]:
             continue
         sources = [raw_by_uid[uid] for uid in image.derived_from if uid in raw_by_uid]
         same = by_acquisition.get((image.acquisition, Intent.RAW), []) if image.acquisition else []
-        alone = len(by_acquisition.get((image.acquisition, Intent.PROCESSED), [])) == 1
+        only_one = len(by_acquisition.get((image.acquisition, Intent.PROCESSED), [])) == 1
         candidates = [
-            raw for raw in sources or (same if alone else []) if (raw.view, raw.side) == (image.view, image.side)
+            raw for raw in sources or (same if only_one else []) if (raw.view, raw.side) == (image.view, image.side)
         ]
         if len(candidates) == 1 and candidates[0].number not in partner:
             partner[image.number] = candidates[0].number
@@ -142,10 +175,10 @@ def _twins(images: Sequence[Scanned]) -> dict[int, int]:
 
 
 def _of_one_woman_each(images: Sequence[Scanned], twins: dict[int, int]) -> list[Scanned]:
-    """`images`, where those of one exam, and a raw image and its twin, are one woman's.
+    """`images` with one woman for all images of an exam, and for a raw image and its twin.
 
-    Copies of an exam's files may lack the issuer of the PatientID, and one woman must be in one subset. An exam of more
-    images than any woman has joins nobody: de-identified UIDs may all be one.
+    The issuer of the PatientID may be missing from some files of an exam, and a woman must be in one subset. An exam
+    with more images than `MOST_IMAGES` is ignored, because de-identification may give all exams the same UID.
     """
     by_number = {image.number: image for image in images}
     together: dict[str, list[Scanned]] = defaultdict(list)
@@ -173,7 +206,7 @@ def _named(images: Sequence[Scanned], dataset: Dataset, twins: dict[int, int], s
     for image in images:
         name = names[image.number]
         if name in taken:
-            detail = "another image has the same name: convert the two in data sets of their own"
+            detail = "another image has the same name: convert the two as separate data sets"
             selection.rejected.append(Rejected(image.number, Reason.DUPLICATE, detail))
             continue
         taken.add(name)
@@ -185,7 +218,7 @@ def _case(image: Scanned, twin: Scanned | None, dataset: Dataset) -> str:
     if image.known is not None:
         return image.known.case
     suffix = "_raw" if image.intent is Intent.RAW else ""
-    # A raw image bears its processed twin's name, so that the two are found together.
+    # A raw image is named after its processed twin, so that the two are listed together.
     hashed = (twin if twin is not None and suffix else image).image[:8]
     return f"{dataset.key}_{image.woman}_{image.side.value or 'U'}{image.view.value or 'NA'}_{hashed}{suffix}"
 
@@ -200,13 +233,13 @@ def _with_masks(named: list[Selected], masks: MaskIndex, root: Path, selection: 
             refused[item.case] = error
     for item in _sharing(named, found, masks, root):
         del found[item.case]
-        detail = "by their names other images have its mask too: name masks by SOPInstanceUID, or put them in folders"
+        detail = "other images have the same mask by their names: name masks by SOPInstanceUID, or put them in folders"
         refused[item.case] = RefusedError(Reason.NO_MASK, f"{detail} as the images'")
     kept = []
     for item in named:
         mask = found.get(item.case)
         if mask is None and item.scanned.intent is Intent.RAW:
-            mask = found.get(item.twin)  # no processing moves pixels: the processed image's mask serves (section 2.1.1)
+            mask = found.get(item.twin)  # processing moves no pixels, so the twin's mask fits (section 2.1.1)
         if mask is None:
             why = refused[item.case]
             selection.rejected.append(Rejected(item.scanned.number, why.reason, why.detail, item.case))
@@ -216,9 +249,9 @@ def _with_masks(named: list[Selected], masks: MaskIndex, root: Path, selection: 
 
 
 def _sharing(named: Sequence[Selected], found: dict[str, Path], masks: MaskIndex, root: Path) -> Iterator[Selected]:
-    """The images whose mask is another image's too, but for the one in the folder of the mask's name.
+    """Yield images that share their mask with another image, except those in the folder that matches the mask's.
 
-    File names may repeat from folder to folder. A raw image and a processed one of one view may share a mask.
+    File names may repeat from folder to folder. A raw and a processed image of the same view may share a mask.
     """
     users: dict[Path, list[Selected]] = defaultdict(list)
     for item in named:
@@ -240,17 +273,17 @@ def _warn_of_crowds(items: Sequence[Selected], selection: Selection) -> None:
 
 
 def _subsets(items: Sequence[Selected], split_file: Path | None) -> dict[str, str]:
-    """Subset of each woman: drawn, or as the file says."""
+    """Subset of each woman: from the split file, or drawn."""
     if split_file is not None:
         return _subsets_of_file(items, split_file)
-    counting = [item for item in items if item.scanned.intent is not Intent.RAW] or list(items)
-    images = Counter(item.scanned.woman for item in counting)
+    counted = [item for item in items if item.scanned.intent is not Intent.RAW] or list(items)
+    images = Counter(item.scanned.woman for item in counted)
     women = {item.scanned.woman: item.scanned.drawn for item in items}
     return splits.draw(splits.Woman(name, drawn, images[name]) for name, drawn in women.items())
 
 
 def _subsets_of_file(items: Sequence[Selected], file: Path) -> dict[str, str]:
-    """CSV with the columns image (woman, case, or file name) and subset (train, val, test); every woman in one."""
+    """Read a CSV with the columns image (woman, case or file name) and subset (train, val or test)."""
     try:
         lines = [(row.get("image", ""), row.get("subset", "")) for row in read_table(file)]
     except OSError as error:
@@ -259,20 +292,20 @@ def _subsets_of_file(items: Sequence[Selected], file: Path) -> dict[str, str]:
     for number, (image, subset) in enumerate(lines, start=1):
         if wanted.setdefault(stem(Path(image.strip())), subset.strip()) != subset.strip():
             raise DatasetError(
-                f"{file}, entry {number}: an entry before it gives the same name another subset; where file names "
-                "repeat from folder to folder, name women or cases"
+                f"{file}, entry {number}: an earlier entry gives the same name another subset; if file names repeat "
+                "from folder to folder, name women or cases"
             )
     wrong = sorted(set(wanted.values()) - {"train", "val", "test"})
     if wrong or not wanted:
         raise DatasetError(
-            f"{file}: the column subset must say train, val or test, not {', '.join(wrong) or 'nothing'}"
+            f"{file}: the column subset must contain train, val or test, not {', '.join(wrong) or 'nothing'}"
         )
     chosen: dict[str, set[str]] = defaultdict(set)
     for item in items:
         names = (item.scanned.woman, item.case, stem(item.scanned.path))
         chosen[item.scanned.woman].update(wanted[name] for name in names if name in wanted)
-    absent = sum(not subsets for subsets in chosen.values())
-    torn = sum(len(subsets) > 1 for subsets in chosen.values())
-    if absent or torn:
-        raise DatasetError(f"{file}: {absent} women have no subset and {torn} have several; every woman needs just one")
+    without = sum(not subsets for subsets in chosen.values())
+    several = sum(len(subsets) > 1 for subsets in chosen.values())
+    if without or several:
+        raise DatasetError(f"{file}: {without} women have no subset and {several} have several; give each exactly one")
     return {woman: subsets.pop() for woman, subsets in chosen.items()}

@@ -10,16 +10,23 @@ from typing import Final
 TEST_IMAGES: Final = 100
 VALIDATION_IMAGES: Final = 80
 SMALL_SET: Final = 260
-"""A set with fewer images than this gives `SMALL_TEST` and `SMALL_VALIDATION` of them instead."""
+"""A data set with fewer images than this uses the shares `SMALL_TEST` and `SMALL_VALIDATION` instead."""
 SMALL_TEST: Final = 0.25
 SMALL_VALIDATION: Final = 0.20
 
 Fold = dict[str, list[str]]
+"""One entry of splits_final.json: the cases of "train" and of "val"."""
 
 
 @dataclass(frozen=True)
 class Woman:
-    """What the drawing needs of a woman: her name, her place in it, and how many images of hers count."""
+    """What the drawing needs to know about a woman.
+
+    Attributes:
+        name: Her name in the manifest.
+        drawn: Her place in the drawing, from `pseudonyms.drawing_number`.
+        images: Number of her images that count towards the size of a subset.
+    """
 
     name: str
     drawn: int
@@ -27,10 +34,13 @@ class Woman:
 
 
 def draw(women: Iterable[Woman]) -> dict[str, str]:
-    """Name of each woman to "test", "val" or "train".
+    """Draw each woman into a subset.
 
-    Women are drawn in the order of `drawn` into test until it has TEST_IMAGES images, into validation until
-    VALIDATION_IMAGES; the rest train.
+    In the order of `drawn`, women go into test until it has `TEST_IMAGES` images, then into validation until it has
+    `VALIDATION_IMAGES`. The rest train.
+
+    Returns:
+        Name of each woman to "test", "val" or "train".
     """
     order = sorted(women, key=lambda woman: (woman.drawn, woman.name))
     total = sum(woman.images for woman in order)
@@ -55,6 +65,6 @@ def fold(cases: Mapping[str, str]) -> Fold:
 
 
 def shares(women: Collection[str], count: int) -> list[set[str]]:
-    """`women` in `count` shares of as equal size as can be, always the same ones."""
+    """Divide `women` into `count` shares of nearly equal size; the same women always give the same shares."""
     order = sorted(women, key=lambda woman: hashlib.blake2b(woman.encode()).digest())
     return [set(order[number::count]) for number in range(count)]

@@ -1,4 +1,4 @@
-"""Tables that users write: CSV with a header, in UTF-8."""
+"""Tables that users write: CSV files with a header, in UTF-8."""
 
 from __future__ import annotations
 
@@ -9,12 +9,17 @@ from maseg_nnunet.errors import DatasetError
 
 
 def read_table(file: Path) -> list[dict[str, str]]:
-    """The rows of `file`; a cell that a row lacks is empty.
+    """Read a CSV file with a header line.
 
-    Raises DatasetError for a file that is no CSV, OSError for one that can't be read.
+    Returns:
+        One dictionary per line, column to cell. A cell that is missing from a line is empty.
+
+    Raises:
+        DatasetError: The file is not a CSV in UTF-8.
+        OSError: The file can't be read.
     """
     try:
         with file.open(newline="", encoding="utf-8-sig") as handle:
             return list(csv.DictReader(handle, restkey="", restval=""))
     except (UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{file} is no CSV in UTF-8: save it as one") from error
+        raise DatasetError(f"{file} is not a CSV in UTF-8: save it as one") from error

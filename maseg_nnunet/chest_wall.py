@@ -1,62 +1,101 @@
-"""Where in a mammogram the chest wall lies, by the breast's outline alone."""
+"""Where the chest wall is in a mammogram, from the outline of the breast alone.
+
+The gray values do not help: films have black margins on both sides, and raw images may have white air.
+"""
 
 from __future__ import annotations
 
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from maseg_nnunet.arrays import FloatArray, Region
+from maseg_nnunet.arrays import Indices, Region
 
-SLOPES: Final = np.tan(np.radians([0, 4, -4, 8, -8, 12, -12, 16, -16]))
-"""How far a chest wall may slant, in columns a row: patches are rotated and sheared, and women don't stand straight."""
+SLOPES: Final = np.tan(np.radians([0, 2, -2, 4, -4, 6, -6, 8, -8, 10, -10, 12, -12, 14, -14, 16, -16]))
+"""Slants of a chest wall, in columns per row: patches are rotated and sheared, and a woman does not stand straight."""
+
+SIDE_TOLERANCE: Final = 0.02
+"""Share of the breast's width that an edge may deviate from a straight line when the two sides are compared."""
+
+LINE_TOLERANCE: Final = 0.05
+"""The same when the line of the wall itself is drawn: rows a little off the line begin at the wall, too."""
 
 
 def chest_wall_is_left(breast: Region) -> bool:
-    """Whether `breast`, bool (rows, columns), not empty, is straight on its left.
+    """Say on which side the outline of a breast is straight.
 
-    Films have black margins, so it is the breast's own outline that tells.
+    Args:
+        breast: bool (rows, columns), breast and pectoral muscle; not empty.
+
+    Returns:
+        True if the chest wall is on the left, False if it is on the right.
     """
-    return _straightest(breast)[0] >= _straightest(breast[:, ::-1])[0]
+    return straight_edge_is_left(*_edges(breast))
+
+
+def straight_edge_is_left(rows: Indices, first: Indices, last: Indices) -> bool:
+    """Answer the question of `chest_wall_is_left` for an outline.
+
+    Args:
+        rows: row numbers in which the breast is seen, at least one.
+        first: column of its first pixel in each of these rows.
+        last: column of its last pixel in each of these rows.
+
+    Returns:
+        True if more rows begin on one straight line than end on one.
+    """
+    tolerance = _tolerance(SIDE_TOLERANCE, first, last)
+    return len(_straightest(rows, first, tolerance)[0]) >= len(_straightest(rows, -last, tolerance)[0])
 
 
 def beyond_chest_wall(breast: Region) -> Region:
-    """The pixels on the chest wall's side of `breast`, bool (rows, columns), not empty: none is of an image.
+    """Find the pixels on the other side of the chest wall, which no image shows.
 
-    Up to the breast in the rows where it begins at the wall; up to the wall's line in the others, where there may be
-    air between: above and below the breast, and where it hangs or folds.
+    In a row where the breast begins at the wall, these are the pixels up to the breast. In other rows there may be air
+    between the wall and the breast (above and below it, or where it hangs or folds): there they end at the wall's line.
+
+    Args:
+        breast: bool (rows, columns), breast and pectoral muscle; not empty.
+
+    Returns:
+        bool (rows, columns), True beyond the wall.
     """
-    left, right = _straightest(breast), _straightest(breast[:, ::-1])
-    is_left = left[0] >= right[0]
+    is_left = chest_wall_is_left(breast)
     seen = breast if is_left else breast[:, ::-1]
-    _, wall, rows = left if is_left else right
-    wall[rows] = seen[rows].argmax(axis=1)
-    beyond = (np.arange(breast.shape[1]) < wall[:, None]) & ~seen
+    rows, first, last = _edges(seen)
+    chosen, slope, offset = _straightest(rows, first, _tolerance(LINE_TOLERANCE, first, last))
+    wall = slope * np.arange(len(seen)) + offset
+    wall[rows[chosen]] = first[chosen]
+    beyond = (np.arange(seen.shape[1]) < wall[:, None]) & ~seen
     return np.asarray(beyond if is_left else beyond[:, ::-1])
 
 
 def extent(region: Region) -> tuple[slice, slice]:
-    """The rows and columns of the bounding box of `region`, which is not empty."""
+    """Return the rows and the columns of the bounding box of `region`, bool (rows, columns), which is not empty."""
     rows, columns = np.flatnonzero(region.any(axis=1)), np.flatnonzero(region.any(axis=0))
     return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
-def _straightest(breast: Region) -> tuple[int, FloatArray, npt.NDArray[np.intp]]:
-    """The line that the most rows of `breast` begin at, seen from the left, to a twentieth of the breast's width.
+def _edges(breast: Region) -> tuple[Indices, Indices, Indices]:
+    """Rows with breast, and the first and the last column of the breast in each."""
+    rows = np.flatnonzero(breast.any(axis=1))
+    seen = breast[rows]
+    return rows, seen.argmax(axis=1), breast.shape[1] - 1 - seen[:, ::-1].argmax(axis=1)
 
-    How many rows, the line's column in every row, and which rows they are.
-    """
-    rows, columns = np.flatnonzero(breast.any(axis=1)), np.flatnonzero(breast.any(axis=0))
-    begins = breast[rows].argmax(axis=1)
-    tolerance = max((columns[-1] - columns[0]) / 20, 1)
-    best = 0, np.zeros(len(breast)), rows
+
+def _tolerance(share: float, first: Indices, last: Indices) -> float:
+    return float(max(share * (last.max() - first.min()), 1))
+
+
+def _straightest(rows: Indices, edge: Indices, tolerance: float) -> tuple[Indices, float, float]:
+    """The straight line with the most points of an edge on it: these points, and the line's slope and offset."""
+    best: tuple[Indices, float, float] = rows[:0], 0.0, 0.0
     for slope in SLOPES:
-        offsets = begins - slope * rows
+        offsets = edge - slope * rows
         order = np.argsort(offsets, kind="stable")
         ends = np.searchsorted(offsets[order], offsets[order] + tolerance, side="right")
-        first = int(np.argmax(ends - np.arange(len(rows))))
-        chosen = order[first : ends[first]]
-        if len(chosen) > best[0]:
-            best = len(chosen), slope * np.arange(len(breast)) + np.median(offsets[chosen]), rows[chosen]
+        start = int(np.argmax(ends - np.arange(len(rows))))
+        chosen = order[start : ends[start]]
+        if len(chosen) > len(best[0]):
+            best = chosen, float(slope), float(np.median(offsets[chosen]))
     return best

@@ -1,7 +1,7 @@
-"""How every command of this project starts and ends: logging, one-line errors, exit status. Not what a command does.
+"""How every console script starts and ends (logging, one-line errors, exit status), and the options that all share.
 
-Exit status: 0 all was done, 1 something was not (the message says what), 2 the command line makes no sense, 130 the
-user interrupted.
+Exit status: 0 everything was done, 1 something was not (the message says what), 2 the command line makes no sense, 130
+the user interrupted.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import logging
 import sys
+from typing import Annotated, Final
 
 import typer
 
@@ -17,11 +18,52 @@ from maseg_nnunet.errors import MasegError, UsageError
 DEBUG = "--debug"
 INTERRUPTED = 130
 
+WORKERS_HELP: Final = "Number of images to process in parallel."
+"""Help of --workers. Some commands declare the option themselves, because its default depends on the machine."""
+
+SpacingOption = Annotated[
+    float | None,
+    typer.Option(
+        "--spacing-mm",
+        metavar="MM",
+        min=0.02,
+        max=1,
+        help="Pixel spacing, in mm, of images that state none, such as PNG.",
+        show_default="reject them",
+    ),
+]
+RawWindowsOption = Annotated[
+    bool,
+    typer.Option(
+        "--raw-windows", help="Use the look-up tables in the headers of raw images, which are ignored by default."
+    ),
+]
+SchedulerOption = Annotated[
+    str | None,
+    typer.Option(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="Address of a Dask scheduler, such as tcp://10.0.0.5:8786. The work runs on its workers.",
+        show_default="run on this machine",
+    ),
+]
+WorkersOption = Annotated[int, typer.Option("--workers", metavar="N", min=1, help=WORKERS_HELP)]
+
 
 def run(app: typer.Typer) -> None:
-    """Run `app` on the process's arguments and exit. `--debug`, anywhere, shows tracebacks and debug logging."""
+    """Run `app` on the arguments of this process, and exit.
+
+    An error is shown as one line. `--debug`, anywhere on the command line, shows tracebacks and debug logging.
+
+    Args:
+        app: The commands.
+
+    Raises:
+        SystemExit: Always, with the exit status.
+        MasegError, OSError: With `--debug`, instead of the line.
+    """
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a path may hold bytes that are no text
+        if isinstance(stream, io.TextIOWrapper):  # a path may contain bytes that are not text
             stream.reconfigure(errors="surrogateescape")
     debug = DEBUG in sys.argv[1:]
     arguments = [argument for argument in sys.argv[1:] if argument != DEBUG]
@@ -30,7 +72,7 @@ def run(app: typer.Typer) -> None:
         format="%(levelname)s %(name)s: %(message)s",
         stream=sys.stderr,
     )
-    # Libraries log header values (pydicom) and file names: only our own messages pass.
+    # These libraries log header values and file names.
     for name in ("pydicom", "PIL", "matplotlib", "pynetdicom", "highdicom", "distributed"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
@@ -40,11 +82,11 @@ def run(app: typer.Typer) -> None:
             raise
         _fail(str(error), 2 if isinstance(error, UsageError) else 1)
     except (KeyboardInterrupt, SystemExit) as end:
-        # Typer makes an exit of the interrupt.
+        # Typer turns an interrupt into an exit.
         if isinstance(end, SystemExit) and end.code != INTERRUPTED:
             raise
         _fail(
-            "interrupted; what is finished is kept, and the same command goes on (maseg predict: add --resume)",
+            "interrupted; finished results are kept, and the same command continues (maseg predict: add --resume)",
             INTERRUPTED,
         )
     except OSError as error:

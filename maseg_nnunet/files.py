@@ -1,4 +1,4 @@
-"""Files on disk: written so that none is ever seen half-written, listed without loops, recognised when they change.
+"""Files on disk: write them so that nobody sees one half-written, walk folders without loops, recognise changed files.
 
 Not for reading their contents, and not for choosing their names.
 """
@@ -24,15 +24,20 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 UNFINISHED: Final = ".tmp-"
-"""What the names of files begin with that are being written, or were when the process was killed."""
+"""Prefix of the names of files that are being written, or were when their process was killed."""
 
 
 @contextmanager
 def atomic(path: Path, mode: int | None = None) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it is renamed to `path`, on any error removed.
+    """Write a file so that it appears only when it is complete.
 
-    The temporary name keeps the suffixes of `path`, because libraries choose the format by them. `mode` is the file's
-    permissions, by default those of any new file.
+    Args:
+        path: The file. Missing folders are created.
+        mode: Its permissions; None for those of any new file.
+
+    Yields:
+        A temporary path beside `path`. It is renamed to `path` at the end of the block and deleted on any error. It has
+        the suffixes of `path`, because libraries choose the format by them.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=UNFINISHED, suffix="".join(path.suffixes[-2:]), dir=path.parent)
@@ -47,18 +52,22 @@ def atomic(path: Path, mode: int | None = None) -> Iterator[Path]:
 
 
 def _usual_mode() -> int:
-    """The permissions an ordinary `open` would give; mkstemp gives 0600."""
+    """The permissions that `open` gives to a new file; mkstemp gives 0600."""
     mask = os.umask(0)
     os.umask(mask)
     return 0o666 & ~mask
 
 
-# Asked once: reading the mask means setting it, and two threads at that could leave the process without one.
+# Asked once: to read the umask is to set it, and two threads at once could leave the process without one.
 _USUAL_MODE = _usual_mode()
 
 
 def write_bytes(path: Path, data: bytes) -> bool:
-    """Write `data` to `path` unless it is there already, byte for byte; tell whether anything was written."""
+    """Write a file as `atomic` does, unless it already has these bytes.
+
+    Returns:
+        Whether it was written.
+    """
     if path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data:
         return False
     with atomic(path) as temporary:
@@ -67,21 +76,27 @@ def write_bytes(path: Path, data: bytes) -> bool:
 
 
 def write_text(path: Path, text: str) -> bool:
-    """As `write_bytes`, UTF-8 with the line ends as they are."""
+    """As `write_bytes`, for text: UTF-8, line ends unchanged."""
     return write_bytes(path, text.encode("utf-8"))
 
 
 def write_json(path: Path, value: Any) -> bool:
-    """As `write_bytes`: two-space indented JSON, keys in the order given, no NaN."""
+    """As `write_bytes`, for JSON: indented by two spaces, keys in the given order. Raises ValueError for NaN."""
     return write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of the file `path`, made where it is missing, while the block runs.
+    """Hold a file's lock while the block runs.
 
-    The lock is the process's alone, not of what it forks, and ends with it, however that ends. Raises OutputError where
-    another process has it. Without effect where files have no locks: on Windows, on some network file systems.
+    The lock belongs to this process and not to processes that it forks, and it ends with the process. It has no effect
+    on Windows and on file systems without locks.
+
+    Args:
+        path: The file. It is created if it is missing, and stays.
+
+    Raises:
+        OutputError: Another process holds the lock.
     """
     with path.open("a") as stream:
         if fcntl is not None:
@@ -95,9 +110,9 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def stamp(path: Path) -> str:
-    """16 hexadecimal digits of a file's size and time of change: others where another file lies at `path` since.
+    """16 hexadecimal digits that change if the file at `path` is modified or replaced: its size and modification time.
 
-    "" where it can't be asked.
+    "" if the file can't be accessed.
     """
     try:
         status = path.stat()
@@ -113,12 +128,12 @@ def walk(folder: Path, skip: Path | None = None) -> Iterator[tuple[Path, list[st
     are left out. Only the names in one folder are in memory at a time.
 
     Args:
-        folder: the folder to start from.
-        skip: a folder that is not entered. It may be created while the walk runs.
+        folder: The folder to start from.
+        skip: A folder that is not entered. It may be created while the walk runs.
 
     Yields:
-        Each folder, with the sorted names of all in it that is not a folder, or with the error that kept it from being
-        listed.
+        Each folder, with the sorted names of everything in it that is not a folder, or with the error if it could not
+        be listed.
     """
     yield from _walk(folder, skip, frozenset())
 
@@ -150,7 +165,7 @@ def _identity(path: Path) -> tuple[int, int]:
 
 
 def is_folder(path: Path | os.DirEntry[str]) -> bool:
-    """Whether `path` is known to be a folder; False if the question itself fails, as for a link to itself."""
+    """Whether `path` is a folder. False if it can't be accessed, such as a link to itself."""
     try:
         return path.is_dir()
     except (OSError, ValueError):
@@ -158,7 +173,7 @@ def is_folder(path: Path | os.DirEntry[str]) -> bool:
 
 
 def size_of(path: Path) -> int | None:
-    """Bytes of the file `path`; None where it is none, or can't be asked: its name may be too long, for instance."""
+    """Bytes of the file `path`; None if it is not a file or can't be accessed, such as a name that is too long."""
     try:
         return path.stat().st_size if path.is_file() else None
     except (OSError, ValueError):
@@ -166,15 +181,18 @@ def size_of(path: Path) -> int | None:
 
 
 def gzipped(data: bytes, level: int = 2) -> bytes:
-    """gzip (RFC 1952) without a time stamp or a name, so that equal data gives equal bytes.
+    """Compress with gzip (RFC 1952), without a time stamp or a name, so that equal data gives equal bytes.
 
-    By zlib-ng, which takes a fifth of zlib's time on a mask at half its size; by zlib where imagecodecs lacks it.
-    `level` 2 is the best for masks; 1 takes half its time on an image, at a sixth more bytes.
+    zlib-ng does it, which is faster and compresses masks better than zlib; zlib if imagecodecs was built without it.
+
+    Args:
+        data: The bytes.
+        level: 2 is best for masks; 1 is faster for images and makes them a little larger.
     """
     import imagecodecs
 
     if not imagecodecs.ZLIBNG.available:
         return gzip.compress(data, compresslevel=level, mtime=0)
-    blocks = imagecodecs.zlibng_encode(data, level)[2:-4]  # what RFC 1950 puts around them goes
+    blocks = imagecodecs.zlibng_encode(data, level)[2:-4]  # without the header and checksum of RFC 1950
     header = b"\x1f\x8b\x08" + bytes(5) + b"\x04\xff"  # deflate, fastest, unknown system
     return header + blocks + struct.pack("<II", imagecodecs.zlibng_crc32(data), len(data) & 0xFFFFFFFF)

@@ -1,12 +1,12 @@
-"""The networks that plans of this project name: the paper's U-Net, and nnU-Net's own with a clamped input.
+"""The networks that this project's plans name: the paper's U-Net, and nnU-Net's plain U-Net with a clamped input.
 
 Both clamp their input to [0, 1], because images on disk are in VOI units, which go beyond the black and the white end
-of the look-up table: so every route (training, `maseg predict`, stock `nnUNetv2_predict`) shows the network the same
-values. Clamping is part of the class and not of a wrapper around it: a wrapper would change the names in the state
-dict and hide `.decoder`, which nnU-Net's trainer reaches for.
+of the look-up table. This way training, `maseg predict` and stock `nnUNetv2_predict` all show the network the same
+values. The clamp is part of the class: a wrapper would change the names in the state dict and hide `.decoder`, which
+nnU-Net's trainer accesses.
 
-A plans file names a class by its dotted name; nnU-Net calls it with `input_channels`, `num_classes`,
-`deep_supervision` and the plan's `arch_kwargs`. Not for precision and memory layout: `models/precision.py` does.
+A plans file names a class by its dotted name. nnU-Net calls it with `input_channels`, `num_classes`,
+`deep_supervision` and the plans' `arch_kwargs`. Precision and memory layout are set by `models/precision.py`.
 """
 
 from __future__ import annotations
@@ -27,24 +27,31 @@ PAPER_FEATURES: Final = (64, 128, 256, 512, 1024)
 
 
 def clamp_input(network: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """Forward pre-hook that gives a network of nnU-Net's own the clamp that the classes below have built in.
+    """Forward pre-hook that gives any other network the clamp that the classes below have built in.
 
     Args:
-        network: the module that is about to run; not used, PyTorch passes it.
-        inputs: positional arguments of its forward pass; the first is the images (N, channels, H, W) in VOI units.
+        network: The module that is about to run. PyTorch passes it; it is not used.
+        inputs: Positional arguments of its forward pass. The first is the images (N, channels, H, W) in VOI units.
 
     Returns:
-        The same arguments, the images clamped to [0, 1].
+        The same arguments, with the images clamped to [0, 1].
     """
     images, *others = inputs
     return images.clamp(0, 1), *others
 
 
 class PlainConvUNet(_PlainConvUNet):  # type: ignore[misc]  # the base class comes without types
-    """nnU-Net's plain U-Net on an input clamped to [0, 1]; same arguments, same state dict."""
+    """nnU-Net's plain U-Net on an input clamped to [0, 1], with the same arguments and the same state dict."""
 
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
-        """Logits (N, classes, H, W) of images (N, channels, H, W) in VOI units; several in deep supervision."""
+        """Run the network.
+
+        Args:
+            x: Images (N, channels, H, W) in VOI units.
+
+        Returns:
+            Logits (N, classes, H, W). With deep supervision a list of logits, finest resolution first.
+        """
         logits: Tensor | list[Tensor] = super().forward(x.clamp(0, 1))
         return logits
 
@@ -52,18 +59,25 @@ class PlainConvUNet(_PlainConvUNet):  # type: ignore[misc]  # the base class com
 class UNet(nn.Module):
     """The paper's U-Net (section 2.2.1) on an input clamped to [0, 1].
 
-    Each stage is two 3x3 convolutions with batch norm and ReLU; between stages max-pooling by 2 on the way down, and on
-    the way up bilinear doubling (corners aligned), a 1x1 convolution that halves the features, and concatenation with
-    the stage's features. A 1x1 convolution gives the logits, on which dropout works in training, as published. Any
-    image size will do; where a stage's size is odd, the doubled map is padded with zeros to fit.
+    Each stage is two 3x3 convolutions with batch norm and ReLU. On the way down, max-pooling by 2 lies between the
+    stages. On the way up, a map is upsampled by 2 (bilinear, corners aligned), a 1x1 convolution halves its features,
+    and it is concatenated with the features of the same stage on the way down. A 1x1 convolution gives the logits, to
+    which dropout is applied in training, as published. The network accepts any image size: if a stage's size is odd,
+    the upsampled map is padded with zeros to fit.
 
-    `features_per_stage`: one number a stage, the paper's 64 to 1,024. `strides`: for nnU-Net alone, which reads the
-    pooling from the plan; must be [1, 1] followed by [2, 2]s, one a stage. `dropout`: of the logits, in training.
-    `deep_supervision`: the paper has none. nnU-Net's trainer may still switch it on, here or as
-    `decoder.deep_supervision`; the network then returns its logits in a list of one, which nnU-Net's loss takes for the
-    finest of its levels.
+    Args:
+        input_channels: Channels of the image.
+        num_classes: Classes of the logits.
+        deep_supervision: The paper does not use it, but nnU-Net's trainer may switch it on, here or by setting
+            `decoder.deep_supervision`. The network then returns its logits in a list of one, which nnU-Net's loss takes
+            as the finest resolution.
+        features_per_stage: Features of each stage, finest first.
+        strides: Only for nnU-Net, which reads the pooling from the plans: [1, 1] for the first stage, [2, 2] for each
+            of the others.
+        dropout: Probability that a logit is set to zero in training.
 
-    Raises PlanError where stages and strides do not fit together.
+    Raises:
+        PlanError: If stages and strides do not fit together.
     """
 
     def __init__(
@@ -84,7 +98,14 @@ class UNet(nn.Module):
         self.decoder = _Decoder(features_per_stage, num_classes, dropout, deep_supervision)
 
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
-        """Logits (N, classes, H, W) of images (N, channels, H, W) in VOI units; listed in deep supervision."""
+        """Run the network.
+
+        Args:
+            x: Images (N, channels, H, W) in VOI units.
+
+        Returns:
+            Logits (N, classes, H, W), in a list of one if deep supervision is on.
+        """
         x = x.clamp(0, 1)
         skips = []
         for index, stage in enumerate(self.encoder):
@@ -95,7 +116,11 @@ class UNet(nn.Module):
 
     @staticmethod
     def initialize(module: nn.Module) -> None:
-        """Kaiming-uniform weights for ReLU, zero biases (paper, section 2.2.1). nnU-Net applies it to every module."""
+        """Set Kaiming-uniform weights for ReLU and zero biases (paper, section 2.2.1).
+
+        Args:
+            module: nnU-Net calls this for every module of the network; only convolutions are changed.
+        """
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_uniform_(module.weight, nonlinearity="relu")
             if module.bias is not None:
@@ -103,18 +128,18 @@ class UNet(nn.Module):
 
 
 class PublishedUNet(UNet):
-    """`UNet` as the published forward pass runs it, for the published weights: amid black, which is cut off again.
+    """`UNet` with the published forward pass, for the published weights: on an image that is surrounded by black.
 
-    The black is as much as unpadded convolutions would take off, 92 to 100 pixels on each side with five stages.
-    Without it the network meets the image's edge where in its training it met black, and the pectoral muscle lies at
-    that edge. It costs about two thirds more time than `UNet`.
+    The margin is as wide as what unpadded convolutions would remove, and the output is cropped back to the image.
+    In its training this network always saw black beyond the image. Without the margin its results change near the
+    image's edge, where the pectoral muscle lies.
     """
 
     takes_any_size: Final = True
-    """To `maseg predict`: padding to a multiple of the strides would move the image against the poolings' grid."""
+    """Whether `maseg predict` leaves out padding to the strides, which would shift the image on the pooling grid."""
 
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
-        """As `UNet.forward`."""
+        """Run the network, as `UNet.forward`."""
         rows, columns = x.shape[2:]
         more = [self._amid_black(rows) - rows, self._amid_black(columns) - columns]
         top, left = more[0] // 2, more[1] // 2
@@ -123,7 +148,7 @@ class PublishedUNet(UNet):
         return [level[middle] for level in output] if isinstance(output, list) else output[middle]
 
     def _amid_black(self, size: int) -> int:
-        """The smallest input that leaves `size` pixels or more if every 3x3 convolution takes off 2."""
+        """The smallest input of which at least `size` pixels are left if every 3x3 convolution removes 2."""
         poolings = len(self.encoder) - 1
         for _ in range(poolings):
             size = -(-(size + 4) // 2)
@@ -133,7 +158,7 @@ class PublishedUNet(UNet):
 
 
 class _Decoder(nn.Module):
-    """The way up. A module of its own because nnU-Net's trainer sets `network.decoder.deep_supervision`."""
+    """The way up. It is a separate module because nnU-Net's trainer sets `network.decoder.deep_supervision`."""
 
     def __init__(self, features: Sequence[int], classes: int, dropout: float, deep_supervision: bool) -> None:
         super().__init__()
@@ -144,7 +169,7 @@ class _Decoder(nn.Module):
         self.head = nn.Sequential(nn.Conv2d(features[0], classes, 1), nn.Dropout(dropout))
 
     def forward(self, skips: Sequence[Tensor]) -> Tensor:
-        """Logits from the features of every stage, finest first."""
+        """Logits (N, classes, H, W) from the features of every stage, finest first."""
         x = skips[-1]
         for reduce, stage, skip in zip(self.reduce, self.stages, skips[-2::-1], strict=True):
             x = reduce(F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True))

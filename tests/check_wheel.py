@@ -1,4 +1,4 @@
-"""Run by `make wheel`: what a built wheel, installed into a clean environment, puts there and offers."""
+"""Check what a wheel contains, and the commands of an environment that it is installed into. `make wheel` runs this."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SETUP = Path(__file__).parent.parent / "setup.cfg"
 
 
 def main(dist: Path, environment: Path) -> None:
-    """Fail on the first thing that is not as it should be."""
+    """Fail at the first difference from what is expected."""
     (wheel,) = dist.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     top = {name.split("/")[0] for name in names}

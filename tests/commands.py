@@ -1,4 +1,4 @@
-"""Running the project's commands in this process, as the console scripts would."""
+"""Run the project's commands in this process, as their console scripts do."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 @dataclass(frozen=True)
 class Answer:
-    """What a command gave."""
+    """The exit status and the output of a command."""
 
     status: int
     out: str
@@ -24,7 +24,7 @@ Run = Callable[..., Answer]
 
 
 def stumbling(read: Callable[..., Any], name: str) -> Callable[..., Any]:
-    """`read`, but for the file of that name: of it, an error that nobody thought of, whose text must not be shown."""
+    """`read`, but the file called `name` raises an unexpected error, whose text must not be shown."""
 
     def stumble(path: Path, **options: object) -> Any:
         if path.name == name:
@@ -49,7 +49,7 @@ def _run(
 
 @pytest.fixture
 def maseg(capsys: pytest.CaptureFixture[str]) -> Run:
-    """`maseg(*arguments)`."""
+    """A function that runs `maseg` with its arguments."""
     from maseg_nnunet.cli.main import main
 
     return lambda *arguments: _run(main, "maseg", arguments, capsys)
@@ -57,7 +57,7 @@ def maseg(capsys: pytest.CaptureFixture[str]) -> Run:
 
 @pytest.fixture
 def convert_vendor(capsys: pytest.CaptureFixture[str]) -> Run:
-    """`convert_vendor(*arguments)`."""
+    """A function that runs `convert_vendor` with its arguments."""
     from maseg_nnunet.dataset_conversion.convert_vendor import main
 
     return lambda *arguments: _run(main, "convert_vendor", arguments, capsys)

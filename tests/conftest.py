@@ -1,4 +1,4 @@
-"""Where the tests find the real mammograms, and what they share."""
+"""Fixtures that all tests share, and where the real mammograms are."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-# A shell that starts the tests in the background has them ignore Ctrl-C, which some of them send.
+# A shell that starts the tests in the background makes them ignore SIGINT, which some of them send.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parent.parent
@@ -19,7 +19,7 @@ SHARED = ROOT.parent / "shared" / "data"
 
 def _needs(path: Path) -> Path:
     if not path.exists():
-        pytest.skip(f"the real mammograms are not here: {path.name} was looked for in ../shared/data")
+        pytest.skip(f"the real mammograms are missing: {path.name} was expected in ../shared/data")
     return path
 
 
@@ -40,7 +40,7 @@ def real_dicom() -> Path:
 
 @pytest.fixture(scope="session")
 def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Look-alikes of mini-MIAS: `films` with 24 PGM and Info.txt, `masks` with PNG, mini_mias.csv beside."""
+    """A folder that looks like mini-MIAS: `films` with 24 PGM and Info.txt, `masks` with PNG, and mini_mias.csv."""
     import cv2
     import numpy as np
 
@@ -67,7 +67,7 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _signals_stay() -> Iterator[None]:
-    """A command that runs in this process leaves no handler behind: nnU-Net's forked pools would hang by it."""
+    """Check that no command run in this process leaves a signal handler: nnU-Net's forked pools would hang."""
     numbers = signal.SIGINT, signal.SIGTERM
     before = [signal.getsignal(number) for number in numbers]
     yield

@@ -1,4 +1,4 @@
-"""The published network written down anew from its state dict's keys, an independent reference for `published.py`."""
+"""The published network, rewritten from the keys of its state dict as an independent reference for `published.py`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def one_up(a: int, b: int) -> nn.Module:
 
 
 class PublishedUNet(nn.Module):
-    """Five stages of `width` to 16 `width` features; takes any size."""
+    """Five stages of `width` to 16 * `width` features. It accepts any image size."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class PublishedUNet(nn.Module):
         return logits
 
     def padded(self, x: Tensor) -> Tensor:
-        """The published forward pass: zeros all around, then the output's middle."""
+        """The published forward pass: the image is padded with zeros, and the output is cropped back."""
         rows, columns = x.shape[2:]
         more = [valid_input(n) - n for n in (rows, columns)]
         top, left = more[0] // 2, more[1] // 2
@@ -62,7 +62,7 @@ class PublishedUNet(nn.Module):
 
 
 def valid_input(size: int) -> int:
-    """The size whose output would have at least `size` pixels, were the convolutions unpadded (each takes 2 off)."""
+    """The smallest input of which at least `size` pixels are left if every convolution removes 2."""
     for _ in range(4):
         size = -(-(size + 4) // 2)
     for _ in range(4):

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
@@ -14,7 +12,6 @@ import typer
 
 from maseg_nnunet.console import run
 from maseg_nnunet.errors import ModelError, UsageError, place_of, reason_of
-from maseg_nnunet.parallel.signals import on_signals
 
 
 def ended(raised: BaseException, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> object:
@@ -33,7 +30,7 @@ def ended(raised: BaseException, monkeypatch: pytest.MonkeyPatch, *arguments: st
 @pytest.mark.parametrize(
     ("raised", "status", "said"),
     [
-        (KeyboardInterrupt(), 130, "interrupted; what is finished is kept"),
+        (KeyboardInterrupt(), 130, "interrupted; finished results are kept"),
         (UsageError("no such\noption"), 2, "error: no such option"),
         (ModelError("no model"), 1, "error: no model"),
         (OSError(28, "No space left on device", "out"), 1, "error: out: No space left on device"),
@@ -66,30 +63,8 @@ def test_errors_of_others_are_told_without_their_text() -> None:
         assert told(error) == "out of memory: do fewer at a time, or where there is more"
 
 
-def test_a_handler_of_signals_goes_with_its_block() -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    seen: list[int] = []
-    with pytest.raises(OSError, match="full"), on_signals(lambda number, _: seen.append(number), signal.SIGTERM):
-        os.kill(os.getpid(), signal.SIGTERM)
-        raise OSError("full")
-    assert seen == [signal.SIGTERM]
-    assert signal.getsignal(signal.SIGTERM) == before
-
-
-def test_off_the_main_thread_signals_stay_as_they_are() -> None:
-    def block() -> None:
-        with on_signals(lambda *_: None, signal.SIGTERM):
-            handlers.append(signal.getsignal(signal.SIGTERM))
-
-    handlers: list[object] = []
-    thread = threading.Thread(target=block)
-    thread.start()
-    thread.join()
-    assert handlers == [signal.getsignal(signal.SIGTERM)]
-
-
 def test_a_path_that_is_no_text_can_be_printed(tmp_path: Path) -> None:
-    """In a process of its own: pytest's own streams are not the terminal's."""
+    """In a process of its own, because pytest replaces the streams of this one."""
     lines = ["import sys, typer", "from maseg_nnunet.console import run", "app = typer.Typer()", "@app.command()",
              "def show() -> None:", "    typer.echo('results in M\\udcfcller')", "run(app)"]  # fmt: skip
     environment = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}

@@ -1,3 +1,5 @@
+"""The networks that plans name: size, clamped input, and how nnU-Net builds and switches them."""
+
 from __future__ import annotations
 
 import math
@@ -41,7 +43,7 @@ def test_the_paper_s_network_has_the_paper_s_size() -> None:
     assert sum(isinstance(m, nn.BatchNorm2d) for m in network.modules()) == 18
     assert max(c.out_channels for c in convolutions) == 1024
     assert network.decoder.head[1].p == 0.5
-    # Four bytes a parameter are the published checkpoint's 115.9 MB within half a per cent.
+    # At four bytes a parameter, the size is that of the published checkpoint.
     assert 4 * sum(p.numel() for p in network.state_dict().values()) == pytest.approx(115_914_202, rel=5e-3)
 
 

@@ -1,4 +1,4 @@
-"""Model folders for tests of prediction: a network that compares each pixel with two thresholds, nothing trained."""
+"""Model folders for tests: an untrained network that compares each pixel with two thresholds."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STEEPNESS = 8.0
 
 
 def threshold_network(breast: float, muscle: float) -> UNet:
-    """The paper's network in small: gray above `breast` is breast, above `muscle` it is muscle, and else background."""
+    """A small version of the paper's network that labels gray above `breast` as breast and above `muscle` as muscle."""
     network = UNet(1, 3, features_per_stage=(2, 2))
     for module in network.modules():
         if isinstance(module, torch.nn.Conv2d):
@@ -44,7 +44,7 @@ def threshold_network(breast: float, muscle: float) -> UNet:
 
 
 def plain_unet(features: Sequence[int]) -> dict[str, Any]:
-    """The architecture, as plans have it, of nnU-Net's plain U-Net with one convolution a stage and these features."""
+    """The architecture, as in plans, of nnU-Net's plain U-Net with one convolution in each stage."""
     stages = len(features)
     return {
         "network_class_name": "maseg_nnunet.network.PlainConvUNet",
@@ -78,7 +78,7 @@ def write_model(
     trainer: str = "MasegTrainer",
     maseg: dict[str, Any] | None = None,
 ) -> Path:
-    """Write an nnU-Net model folder; by default of the threshold network at 0.3 and 0.7."""
+    """Write an nnU-Net model folder, by default with the threshold network at 0.3 and 0.7."""
     network = threshold_network(0.3, 0.7) if network is None else network
     dataset = dataset_json(1, settings={"target_spacing": 0.4, **(maseg or {})})
     template = {

@@ -1,11 +1,11 @@
-"""MasegTrainer: what differs from nnU-Net's own trainer when mammograms are segmented, and only that.
+"""MasegTrainer: only what differs from nnU-Net's own trainer when mammograms are segmented.
 
-The parts live in `maseg_nnunet` and are tested there: folds, loading, augmentation, losses, precision, early stopping.
-nnU-Net imports this module from the folder that nnUNet_extTrainer names and drops it again, so nothing here may be
-pickled or keep state. Variants are in `maseg_variants.py`.
+The parts are elsewhere in `maseg_nnunet`: folds, loading, augmentation, losses, precision, early stopping. nnU-Net
+imports this module from the folder that nnUNet_extTrainer names, then removes it from sys.modules. So nothing here may
+be pickled or keep state. Variants are in `maseg_variants.py`.
 """
 
-# nnU-Net comes without types:
+# nnU-Net has no types:
 # mypy: disallow-subclassing-any=False
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from maseg_nnunet.training.patches import TrainingPatches, ValidationPatches, va
 from maseg_nnunet.training.progress_plot import draw_progress
 
 COLUMN_AXIS: Final = 1
-"""The image axis that may be mirrored: a breast has a left and a right form, but none upside down."""
+"""The image axis that may be mirrored: there are left and right breasts, but none upside down."""
 
 WITHOUT_DEEP_SUPERVISION: Final = "maseg_nnunet.network.UNet"
 
@@ -54,21 +54,31 @@ BEST, LATEST, FINAL = "checkpoint_best.pth", "checkpoint_latest.pth", "checkpoin
 class MasegTrainer(nnUNetTrainer):
     """Trains as the paper does: its augmentation, its loss, its early stopping (sections 2.2.2 and 2.2.3).
 
-    The paper names no optimizer; AdamW from 1e-3, falling polynomially over at most 200 epochs, is this project's.
-    checkpoint_best has the weights of the lowest validation loss; checkpoint_final gets them at the end.
+    The paper names no optimizer. AdamW with a polynomially falling rate, over at most 200 epochs, is this project's
+    choice. checkpoint_best has the weights of the lowest validation loss; checkpoint_final gets them at the end.
 
-    `alpha`: weights of the classes in the loss. `recipe`: the augmentation. `patience`: epochs without a better
-    validation loss after which training stops, None for never. `loader`: what makes the training patches.
-    `length`: epochs at most, and steps of each. `falling`: epochs over which the learning rate falls, then to be held,
-    None for all. `counted_from`: the epoch from which validation losses count, for the best weights and for patience.
-    `final_validation_cases`: how many cases nnU-Net's final validation segments, None for all.
+    A variant overrides the attributes. It needs no constructor of its own.
+
+    Attributes:
+        alpha: Weights of the classes in the loss.
+        recipe: The augmentation.
+        patience: Epochs without a better validation loss after which training stops, None for never.
+        loader: The class that makes the training patches.
+        muscle_share: Share of the patches in a batch that contain pectoral muscle if their image has any.
+        length: Maximum number of epochs, and steps of each.
+        learning_rate: The learning rate of the first epoch.
+        falling: Number of epochs over which the learning rate falls, after which it is held. None for all epochs.
+        counted_from: The epoch from which validation losses count, for the best weights and for `patience`.
+        final_validation_cases: Number of cases that nnU-Net's final validation segments, None for all.
     """
 
     alpha: tuple[float, ...] = PAPER_ALPHA
     recipe: Recipe = Recipe()
     patience: int | None = 10
     loader: Callable[..., TrainingPatches] = TrainingPatches
+    muscle_share: float = 0.33
     length: tuple[int, int] = (200, 250)
+    learning_rate: float = 1e-3
     falling: int | None = None
     counted_from: int = 0
     final_validation_cases: int | None = None
@@ -81,9 +91,12 @@ class MasegTrainer(nnUNetTrainer):
         dataset_json: dict[str, Any],
         device: torch.device = torch.device("cuda"),
     ) -> None:
+        # nnU-Net inspects this signature, so *args won't do. Its constructor sets its own values of the attributes
+        # below, so ours are assigned afterwards.
         super().__init__(plans, configuration, fold, dataset_json, device)
-        self.initial_lr = 1e-3
+        self.initial_lr = self.learning_rate
         self.weight_decay = 1e-2
+        self.oversample_foreground_percent = self.muscle_share
         self.num_epochs, self.num_iterations_per_epoch = self.length
         self.inference_allowed_mirroring_axes: tuple[int, ...] | None = (COLUMN_AXIS,)
         self.network: Any
@@ -104,7 +117,7 @@ class MasegTrainer(nnUNetTrainer):
         num_output_channels: int,
         enable_deep_supervision: bool = True,
     ) -> nn.Module:
-        """The planned network; one that is not this project's is made to clamp its input, in prediction too."""
+        """The planned network. A network of another package gets a hook that clamps its input, in prediction too."""
         network: nn.Module = nnUNetTrainer.build_network_architecture(
             plans_manager, configuration_manager, num_input_channels, num_output_channels, enable_deep_supervision
         )
@@ -113,21 +126,25 @@ class MasegTrainer(nnUNetTrainer):
         return network
 
     def initialize(self) -> None:
-        """As nnU-Net, then the memory layout that is fastest, and memory that is kept for the next step."""
+        """As nnU-Net; then use the fastest memory layout, and keep freed memory for the next step."""
         super().initialize()
         keep_memory(self.device)
         self.network = on_device(self.network, self.device)
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, Any]:
-        """AdamW under nnU-Net's polynomial schedule, whose last rate is held where there are epochs after it."""
+        """AdamW with nnU-Net's polynomial schedule. Epochs after the schedule's end keep its last rate."""
         optimizer = torch.optim.AdamW(self.network.parameters(), self.initial_lr, weight_decay=self.weight_decay)
         return optimizer, _HeldPolyLR(optimizer, self.initial_lr, self.falling or self.num_epochs)
 
     def do_split(self) -> tuple[list[str], list[str]]:
-        """The fold of splits_final.json, fetched from nnUNet_raw where it is missing.
+        """The fold of splits_final.json, which is copied from nnUNet_raw if it is missing.
 
-        Raises DatasetError as `folds.read_fold` and `folds.check_same_cases` do: nnU-Net's own split, by image, must
-        never happen, nor may a training go on with another split.
+        Returns:
+            The cases to train on, and those to validate on.
+
+        Raises:
+            DatasetError: See `folds.read_fold` and `folds.check_same_cases`. nnU-Net's own split, by image, must never
+                happen, and no training may continue with another split.
         """
         folder = Path(self.preprocessed_dataset_folder_base)
         fetch(folder, Path(nnUNet_raw.get()) / folder.name if nnUNet_raw.is_set() else None)
@@ -142,7 +159,7 @@ class MasegTrainer(nnUNetTrainer):
         return train, validation[: self._cases]
 
     def get_dataloaders(self) -> tuple[Any, Any]:
-        """Augmented training patches from nnU-Net's workers, and the fixed validation patches from one of their own."""
+        """Augmented training patches from nnU-Net's workers, and fixed validation patches from a single worker."""
         if self.dataset_class is None:
             self.dataset_class = infer_dataset_class(self.preprocessed_dataset_folder)
         world = distributed.get_world_size() if self.is_ddp else 1
@@ -176,7 +193,7 @@ class MasegTrainer(nnUNetTrainer):
     def _read_luts(self, cases: Any) -> dict[str, Any]:
         path = Path(self.preprocessed_dataset_folder_base) / VOI_LUTS
         if not path.is_file():
-            self.print_to_log_file(f"No {path}: every case has its NORMAL look-up table jittered and no other.")
+            self.print_to_log_file(f"No {path}: only the NORMAL look-up table of each case is jittered.")
             return {}
         luts = read_voi_luts(path)
         return {case: luts[case] for case in cases.identifiers if case in luts}
@@ -186,25 +203,25 @@ class MasegTrainer(nnUNetTrainer):
         if not self.enable_deep_supervision:
             return loss
         weights = 0.5 ** np.arange(len(self._get_deep_supervision_scales()))
-        # As nnU-Net: the coarsest output is left out; DDP must still see it used.
+        # As nnU-Net: the coarsest output does not count, but DDP must see that it is used.
         weights[-1] = 1e-6 if self.is_ddp and not self._do_i_compile() else 0
         wrapped: nn.Module = DeepSupervisionWrapper(loss, weights / weights.sum())
         return wrapped
 
     def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """nnU-Net's step, on a CPU in the precision that it is fastest in (nnU-Net's own stays in float32 there)."""
+        """nnU-Net's step. On a CPU it runs in the fastest precision, where nnU-Net stays in float32."""
         with autocast(self.device):
             result: dict[str, Any] = super().train_step(batch)
         return result
 
     def validation_step(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """As `train_step`."""
+        """nnU-Net's step, in the precision of `train_step`."""
         with autocast(self.device):
             result: dict[str, Any] = super().validation_step(batch)
         return result
 
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
-        """nnU-Net's, on whole images, without mirroring: the paper uses no test-time augmentation (section 2.3.1)."""
+        """nnU-Net's validation on whole images, without mirroring: the paper does not augment at test time (2.3.1)."""
         axes = self.inference_allowed_mirroring_axes
         self.inference_allowed_mirroring_axes = None
         self._cases = self.final_validation_cases
@@ -217,13 +234,14 @@ class MasegTrainer(nnUNetTrainer):
 
     @property
     def progress(self) -> Progress:
-        """Where training stands, by the validation losses in the logger, which are the same on all ranks."""
+        """The state of early stopping, by the validation losses in the logger. They are the same on all ranks."""
         return judge(self.logger.get_value("val_losses", step=None), self.patience, self.counted_from)
 
     def run_training(self) -> None:
-        """nnU-Net's loop until early stopping or the last epoch; a finished run that is continued ends at once.
+        """nnU-Net's loop, until early stopping or the last epoch. A finished training that is continued ends at once.
 
-        Raises OutputError where another process trains into the same folder.
+        Raises:
+            OutputError: Another process trains into the same folder.
         """
         with locked(Path(self.output_folder) / ".lock") if self.local_rank == 0 else nullcontext():
             self._run_epochs()
@@ -252,7 +270,7 @@ class MasegTrainer(nnUNetTrainer):
     def on_epoch_end(self) -> None:
         """Log the epoch, save checkpoints and draw progress.png.
 
-        The best weights are saved before the latest: killed in between, the run repeats this epoch.
+        The best weights are saved before the latest: a training killed in between repeats this epoch.
         """
         self.logger.log("epoch_end_timestamps", time(), self.current_epoch)
         log = self.logger.get_checkpoint()
@@ -282,9 +300,9 @@ class MasegTrainer(nnUNetTrainer):
         self.current_epoch += 1
 
     def _replace_earlier_run(self) -> None:
-        """Remove the end of an earlier run: until now it was the folder's, from now on this run's checkpoints are.
+        """Remove the final results of an earlier training from the folder, once this one has a checkpoint there.
 
-        nnU-Net prefers checkpoint_final to the latest, and scores every mask that it finds in validation.
+        nnU-Net prefers checkpoint_final to the latest checkpoint, and scores every mask that it finds in validation.
         """
         folder = Path(self.output_folder)
         (folder / "validation" / "summary.json").unlink(missing_ok=True)
@@ -293,7 +311,7 @@ class MasegTrainer(nnUNetTrainer):
         note_cases(folder, *self._split)
 
     def on_train_end(self) -> None:
-        """As nnU-Net, with the best weights: checkpoint_final holds them, and the final validation uses them."""
+        """As nnU-Net, with the best weights: they go into checkpoint_final, and the final validation uses them."""
         if self.is_ddp:
             distributed.barrier()  # rank 0 has written checkpoint_best
         best = Path(self.output_folder) / BEST
@@ -304,7 +322,7 @@ class MasegTrainer(nnUNetTrainer):
         super().on_train_end()
 
     def save_checkpoint(self, filename: str) -> None:
-        """As nnU-Net, but never half-written, and without NumPy's scalars, so that it loads with weights_only=True."""
+        """As nnU-Net, but never half-written, and without NumPy's scalars: it loads with weights_only=True."""
         if self.local_rank != 0 or self.disable_checkpointing:
             return
         self.logger.load_checkpoint(_plain(self.logger.get_checkpoint()))
@@ -319,14 +337,14 @@ class MasegTrainer(nnUNetTrainer):
 
 
 class _HeldPolyLR(PolyLRScheduler):
-    """nnU-Net's schedule; after its end the rate of its last step, where nnU-Net's would be a complex number."""
+    """nnU-Net's schedule, which keeps its last rate after its end. nnU-Net's own would return a complex number."""
 
     def step(self, current_step: int | None = None) -> None:
         super().step(current_step if current_step is None else min(current_step, self.max_steps - 1))
 
 
 def _plain(value: Any) -> Any:
-    """`value` with NumPy's scalars turned into Python's, in dicts and lists too."""
+    """`value` with NumPy's scalars converted to Python's, in dicts and lists too."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list):

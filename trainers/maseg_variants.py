@@ -1,16 +1,15 @@
-"""Variants of MasegTrainer, each a few lines: the paper's Table 4, and what is worth comparing beside it.
+"""Variants of MasegTrainer: the paper's Table 4, the packaged model's trainer, and others worth comparing.
 
 MasegTrainer itself is the paper's winner: weighted cross-entropy with 2.0 for the pectoral muscle.
 """
 
-# nnU-Net comes without types:
+# nnU-Net has no types:
 # mypy: disallow-subclassing-any=False
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import torch
 
@@ -66,7 +65,7 @@ class MasegTrainerFocal25(MasegTrainerFocal):
 
 
 class MasegTrainerPlainCE(MasegTrainer):
-    """The ordinary cross-entropy: a pixel counts for its own class alone."""
+    """Ordinary cross-entropy: a pixel only counts for its own class."""
 
     def make_loss(self) -> PixelLoss:
         """-alpha_y log p_y."""
@@ -74,23 +73,24 @@ class MasegTrainerPlainCE(MasegTrainer):
 
 
 class MasegTrainerNoiseRange(MasegTrainer):
-    """Noise of a standard deviation drawn between 0 and 5 % of the range, where Table 3 has 5 % always."""
+    """Noise with a random standard deviation, from 0 to 5 % of the range. In Table 3 it is always 5 %."""
 
     recipe = replace(Recipe(), noise=(0.0, 0.05))
 
 
 class MasegTrainerNoEarlyStopping(MasegTrainer):
-    """All 200 epochs; the best weights are kept all the same."""
+    """All 200 epochs. The best weights are kept nevertheless."""
 
     patience = None
 
 
 class MasegTrainerVaried(MasegTrainer):
-    """For data of few sources: variety of contrast, of the tissue and of what lies beside it, soft Dice in the loss.
+    """For data of few sources: varied contrast, tissue and surroundings of the breast, and soft Dice in the loss.
 
-    `make model` trains it. Short epochs, so that a night on a CPU is not needed. The validation images do not have this
-    variety: while the learning rate is high, the lowest of their losses may be that of weights which have lost the raw
-    look. So no loss counts, for early stopping and the best weights, until the rate is a seventh of the first.
+    `make model` uses it. The epochs are short, so that it can be trained on a CPU. The validation images do not have
+    this variety: while the learning rate is high, the weights with the lowest validation loss may have forgotten
+    raw-like images. So losses only count, for early stopping and the best weights, once the rate has fallen to a
+    seventh of the first.
     """
 
     recipe = replace(Recipe(), rotation=7.0, alpha_affine=25.0, noise=(0.0, 0.05))
@@ -105,28 +105,18 @@ class MasegTrainerVaried(MasegTrainer):
 
 
 class MasegTrainerDemo(MasegTrainerPlainCE):
-    """A minute on two cores: a few short epochs, and a final validation of a few cases. For the demo and tests.
+    """For the demo and tests: a few short epochs, and a final validation of a few cases.
 
-    The ordinary cross-entropy, and muscle in every patch whose image has one: by Eq. 1 a network this small finds the
-    muscle after anything from 300 to more than the 1,000 steps it has here, by these two within 200.
+    Ordinary cross-entropy, and muscle in every patch whose image has one: with the paper's loss (Eq. 1) a network this
+    small may not have found the muscle by the end of so short a training.
     """
 
     length = (10, 100)
     final_validation_cases = 4
-
-    def __init__(
-        self,
-        plans: dict[str, Any],
-        configuration: str,
-        fold: int,
-        dataset_json: dict[str, Any],
-        device: torch.device = torch.device("cuda"),
-    ) -> None:
-        super().__init__(plans, configuration, fold, dataset_json, device)
-        self.initial_lr = 3e-3
-        self.oversample_foreground_percent = 1.0
+    learning_rate = 3e-3
+    muscle_share = 1.0
 
     def on_train_start(self) -> None:
-        """As MasegTrainer, on one thread: for steps this small two lose more in waiting, and a core is left to load."""
+        """As MasegTrainer, on one thread: two would wait for each other in steps this small. A core is left to load."""
         torch.set_num_threads(1)
         super().on_train_start()

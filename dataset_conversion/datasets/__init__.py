@@ -1,4 +1,4 @@
-"""One module a data set, and their registry: --name takes its keys."""
+"""One module per data set, and the registry of them, whose keys --name accepts."""
 
 from __future__ import annotations
 

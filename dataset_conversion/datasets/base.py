@@ -1,4 +1,4 @@
-"""What describes a data set, and the layouts that several share. A data set itself is a module beside this one."""
+"""How a data set is described, and the folder layouts that several share. Each data set is a module beside this one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Published:
-    """The paper's Table 1: what a complete copy of the data set holds."""
+    """What a complete copy of the data set contains (the paper, Table 1)."""
 
     images: int
     women: int
@@ -26,10 +26,20 @@ class Published:
 
 @dataclass(frozen=True)
 class Known:
-    """What a public data set's file names and tables say of an image, in place of a header.
+    """What a public data set's file names and tables say about an image, in place of a header.
 
-    `case` and `woman` are published names. `spacing` is (row, column) in mm; None leaves it to the header.
-    `annotated_spacing` is that of the pixels in which published annotations count; None where it is the image's own.
+    Attributes:
+        case: Published name of the image.
+        woman: Published name of the woman.
+        view: Projection.
+        side: Laterality.
+        intent: Processed, raw or film.
+        spacing: (row, column) in mm; None leaves it to the header.
+        quality: Quality of the reference mask: ok, minor, uncertain, exclude, or empty.
+        background_tissue: As mini-MIAS publishes it.
+        abnormality: As mini-MIAS publishes it.
+        annotated_spacing: (row, column) in mm of the pixels that published annotations count in; None if it is the
+            image's own.
     """
 
     case: str
@@ -46,7 +56,7 @@ class Known:
 
 @dataclass(frozen=True)
 class Found:
-    """A file that a layout offers for conversion; `known` where the layout knows more than the header."""
+    """A file that a layout offers for conversion; `known` is None if the header has to be read."""
 
     path: Path
     known: Known | None = None
@@ -54,7 +64,19 @@ class Found:
 
 @dataclass(frozen=True)
 class Dataset:
-    """One data set: `key` is what --name takes, `vendor` a key of maseg_nnunet.readers.vendors or None for any."""
+    """One data set.
+
+    Attributes:
+        key: Its name for --name, and in the manifest.
+        dataset_id: nnU-Net's default number.
+        name: nnU-Net's name, after the number.
+        title: One line that describes it.
+        layout: Yields the files of an input folder.
+        vendor: A key of `maseg_nnunet.readers.vendors`; None accepts any vendor.
+        published: What a complete copy contains, None if unknown.
+        licence: For dataset.json.
+        reference: For dataset.json.
+    """
 
     key: str
     dataset_id: int
@@ -68,17 +90,17 @@ class Dataset:
 
     @property
     def folder(self) -> str:
-        """nnU-Net's folder name."""
+        """nnU-Net's name of the converted data set's folder."""
         return f"Dataset{self.dataset_id:03d}_{self.name}"
 
 
 def files_below(folder: Path) -> Iterator[Path]:
     """Yield every regular file below `folder`, in the order of `maseg_nnunet.files.walk`.
 
-    A folder below it that can't be listed is named in the log, and the rest continues.
+    If a folder below it can't be listed, that is logged and the other folders are still listed.
 
     Raises:
-        OSError: `folder` itself can't be listed. An empty list would make the conversion remove all earlier cases.
+        OSError: `folder` itself can't be listed. With an empty list, the conversion would remove all earlier cases.
     """
     for place, names in walk(folder):
         if not isinstance(names, OSError):
@@ -90,9 +112,13 @@ def files_below(folder: Path) -> Iterator[Path]:
 
 
 def table_beside(folder: Path, name: str) -> dict[str, dict[str, str]]:
-    """Rows by the column image_id of the CSV `name` in `folder` or beside it; empty where there is none.
+    """Read the CSV `name` in `folder` or beside it.
 
-    Raises as `read_table`.
+    Returns:
+        Rows by their column image_id; empty if there is no such file.
+
+    Raises:
+        DatasetError: As `read_table`.
     """
     for file in (folder / name, folder.resolve().parent / name):
         if file.is_file():
@@ -101,5 +127,5 @@ def table_beside(folder: Path, name: str) -> dict[str, dict[str, str]]:
 
 
 def dicom_tree(folder: Path) -> Iterator[Found]:
-    """Any tree of files; which of them are DICOM is found by reading them."""
+    """Every file in a tree of any depth; whether a file is DICOM is found by reading it."""
     return (Found(path) for path in files_below(folder))

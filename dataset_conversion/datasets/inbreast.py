@@ -1,8 +1,8 @@
 """INbreast (Moreira et al. 2012): 410 Siemens images of 108 women, as DICOM, or as PNG with a table of spacings.
 
-The published DICOM files are named `<id>_<patient>_<MG>_<side>_<view>_ANON.dcm`; view ML means MLO, and FB is kept.
-A copy as PNG has inbreast.csv beside the images (columns image_id, file, patient, side, view, spacing_mm_row,
-spacing_mm_col, quality). The paper's section 2.1 says all its images are MLO; the data set has both views.
+The published DICOM files are named `<id>_<patient>_MG_<side>_<view>_ANON.dcm`. The view ML means MLO, and FB stays FB.
+A copy as PNG needs inbreast.csv beside the images (columns image_id, file, patient, side, view, spacing_mm_row,
+spacing_mm_col, quality). The paper's section 2.1 says that all images are MLO, but the data set has both views.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from maseg_nnunet.mammogram import Intent, Side, View
 
 TABLE: Final = "inbreast.csv"
 ANNOTATED_SPACING: Final = (0.07, 0.07)
-"""Of the published images, in whose pixels the muscle's borders are given, mm."""
+"""(row, column) in mm of the published images; the muscle's borders are given in their pixels."""
 _NAME = re.compile(r"(\d{8})_([0-9a-z]+)_MG_([LR])_([A-Z]+)_ANON", re.IGNORECASE)
 _VIEWS: Final = {"CC": View.CC, "ML": View.MLO, "MLO": View.MLO, "FB": View.FB}
 
 
 def images(folder: Path) -> Iterator[Found]:
-    """Every .dcm of the published layout, and every .png that the table knows."""
+    """Yield every .dcm that is named as published, and every .png that the table lists."""
     table = table_beside(folder, TABLE)
     for path in files_below(folder):
         name = _NAME.fullmatch(path.stem)
@@ -35,7 +35,7 @@ def images(folder: Path) -> Iterator[Found]:
         row = table.get(image_id)
         if suffix == ".png" and row is None:
             raise DatasetError(
-                f"{TABLE} was not found in {folder}, or it has no line for image {image_id}: a PNG has no spacing "
+                f"{TABLE} was not found in {folder}, or has no line for image {image_id}: a PNG has no spacing "
                 "of its own; put the table beside the images"
             )
         yield Found(

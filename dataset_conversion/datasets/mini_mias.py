@@ -1,6 +1,6 @@
 """mini-MIAS: 322 digitized MLO films of 161 women, 1024 x 1024 PGM at 200 um, with Info.txt (Suckling et al. 1994).
 
-Table 1's caption in the paper says CC; the films, and the paper's Table 5, are MLO.
+The caption of the paper's Table 1 says CC, but the films are MLO, as the paper's Table 5 says.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _ENTRY = re.compile(r"(mdb\d{3})\s+([FGD])\s+([A-Z]{4})(?:\s+([BM]))?")
 
 
 def films(folder: Path) -> Iterator[Found]:
-    """The films mdb001 to mdb322; films 2n-1 and 2n are a woman's right and left, as Info.txt says."""
+    """Yield the films mdb001 to mdb322; films 2n-1 and 2n are a woman's right and left side (Info.txt)."""
     entries = _info(folder)
     table = table_beside(folder, "mini_mias.csv")
     for path in files_below(folder):
@@ -45,7 +45,7 @@ def films(folder: Path) -> Iterator[Found]:
 
 
 def _info(folder: Path) -> dict[str, tuple[str, str]]:
-    """(background tissue, abnormalities) of each film in Info.txt; several abnormalities are joined by a space."""
+    """(background tissue, abnormalities) of each film in Info.txt, abnormalities separated by spaces."""
     file = next((path for path in files_below(folder) if path.name.lower() == "info.txt"), None)
     entries: dict[str, tuple[str, str]] = {}
     if file is None:

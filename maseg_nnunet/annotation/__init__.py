@@ -1,1 +1,1 @@
-"""First masks for a person to correct: by Otsu or by a model, as ITK-SNAP workspaces."""
+"""First masks for a person to correct in ITK-SNAP, by Otsu or by a model."""

@@ -1,7 +1,7 @@
-"""First masks for a person to correct in ITK-SNAP: of each image a mask, the picture, and a workspace that opens both.
+"""First masks for a person to correct in ITK-SNAP: for each image a mask, a picture, and a workspace that opens both.
 
-The mask (NIfTI, on the source's grid, named by the image's stem) is what is corrected; `convert_vendor --masks` reads
-it back. How a mask is made is `otsu.py`, or a trained model.
+The person corrects the mask (NIfTI, on the source's grid, named by the image's stem), and `convert_vendor --masks`
+reads it back. Masks are made by `otsu.py` or a trained model.
 """
 
 from __future__ import annotations
@@ -30,23 +30,28 @@ from maseg_nnunet.readers.masks import read_mask
 from maseg_nnunet.writers.nifti import write_nifti
 
 Annotator = Callable[[Mammogram], Mask]
+"""Makes the mask of an image on its own grid."""
 
 LABEL_FILE: Final = "labels.txt"
 REPORT: Final = "report.csv"
 STAMPS: Final = "images.jsonl"
-"""Which image each mask is of: stem and stamp (`files.stamp`), one line an image."""
+"""One line for each mask: the stem and the stamp (`files.stamp`) of its image."""
 
 PICTURE: Final = "_picture"
-"""Follows the stem in the name of the displayed image that ITK-SNAP opens."""
+"""Added to the stem in the name of the displayed image that ITK-SNAP opens."""
 
 _SUFFIXES: Final = (".nii.gz", ".nii", ".nrrd", ".mha", ".png")
 
 
 @dataclass(frozen=True)
 class Annotated:
-    """What became of one image: "written", "kept" (its mask was there already), or why not.
+    """Outcome of one image.
 
-    Where it was compared, its score, or why its mask, which is there, has none.
+    Attributes:
+        name: Name of the file, its path relative to the inputs.
+        outcome: "written", "kept" if its mask existed already, or why the image has no mask.
+        score: The score of its mask against the reference mask; None if there is none.
+        unscored: Why its mask could not be compared with its reference, or "".
     """
 
     name: str
@@ -65,11 +70,26 @@ def annotate(
     references: Path | None = None,
     overwrite: bool = False,
 ) -> Iterator[Annotated]:
-    """Annotate every image of `inputs`, one at a time, as they are found.
+    """Write a mask, a picture and an ITK-SNAP workspace for every image.
 
-    A mask that is there already may have been corrected by hand: it is kept unless `overwrite`. `view` serves images
-    that tell none. `references`: a folder of masks by stem, which all masks are scored against. Files of a folder
-    that are no images are passed over. A mask that is there of another image of that name is a problem.
+    An existing mask is kept, because a person may have corrected it. If it belongs to another image of the same name,
+    this image gets no mask. Files found in a folder that are not images are skipped.
+
+    Args:
+        inputs: Files, folders, or lists of them (.txt).
+        output: Folder to write to.
+        annotator: Makes the mask of an image.
+        spacing_mm: Pixel spacing of files that have none, in mm.
+        view: View of images that have none.
+        references: Folder of reference masks, named by the images' stems, to score all masks against.
+        overwrite: Whether to overwrite existing masks.
+
+    Yields:
+        The outcome of each image in the order in which they are found.
+
+    Raises:
+        DatasetError: `references` is not a folder.
+        UsageError: The inputs can't be used, see `find_sources`.
     """
     if references is not None and not references.is_dir():
         raise DatasetError(f"the folder of reference masks {references} does not exist")
@@ -85,7 +105,9 @@ def annotate(
             now = stamp(source.path)
             if target.is_file() and not overwrite:
                 if stamps.get(source.stem, now) != now:
-                    raise DatasetError("another image of that name has its mask there: choose another --output")
+                    raise DatasetError(
+                        "its mask exists and belongs to another image of that name: choose another --output"
+                    )
                 yield _compared(
                     Annotated(source.name, "kept"), partial(_score_kept, references, source, target, spacing_mm)
                 )
@@ -96,7 +118,7 @@ def annotate(
             mask = annotator(mammogram)
             _write(output, source, mammogram, mask)
             with (output / STAMPS).open("a", encoding="utf-8") as lines:
-                # A run that was killed may have left half a line.
+                # A killed run may have left half a line, so this one begins with a line break.
                 lines.write("\n" + json.dumps([source.stem, now]) + "\n")
             yield _compared(Annotated(source.name, "written"), partial(_score, references, source, mammogram, mask))
         except RefusedError as error:
@@ -105,13 +127,15 @@ def annotate(
         except MasegError as error:
             yield Annotated(source.name, str(error))
         except UnicodeEncodeError:
-            yield Annotated(source.name, "its name holds bytes that are no text, which ITK-SNAP can't open: rename it")
-        except Exception as error:  # a file that nobody thought of: it is named, and the rest goes on
+            yield Annotated(
+                source.name, "its name contains bytes that are not text, and ITK-SNAP can't open it: rename it"
+            )
+        except Exception as error:  # unexpected: report the file and continue
             yield Annotated(source.name, reason_of(error))
 
 
 def _read_stamps(path: Path) -> dict[str, str]:
-    """Stamp of the image that each stem's mask is of, as far as it was noted; a torn line is passed over."""
+    """Stem to the stamp of the image that its mask was made for. Incomplete lines are skipped."""
     stamps: dict[str, str] = {}
     for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
         with suppress(ValueError):
@@ -121,7 +145,7 @@ def _read_stamps(path: Path) -> dict[str, str]:
 
 
 def _clash(output: Path, stem: str) -> str:
-    """Why an image of that stem can't be annotated: a picture of one image is called as the mask of another; or ""."""
+    """Why the image `stem` can't be annotated, or "": one image's picture may have the name of another one's mask."""
     if (output / f"{stem}.itksnap").exists():
         return ""
     picture, base = output / f"{stem}{PICTURE}.nii.gz", stem.removesuffix(PICTURE)
@@ -133,7 +157,10 @@ def _clash(output: Path, stem: str) -> str:
 
 
 def _write(output: Path, source: Source, mammogram: Mammogram, mask: Mask) -> None:
-    """The workspace first, which tells whose picture it is; an image counts as annotated when its mask is there."""
+    """Write the three files, the workspace first and the mask last.
+
+    `_clash` tells by the workspace whose picture a file is, and an image counts as annotated if its mask exists.
+    """
     picture = output / f"{source.stem}{PICTURE}.nii.gz"
     target = output / f"{source.stem}.nii.gz"
     write_text(output / f"{source.stem}.itksnap", workspace(picture, target))
@@ -142,7 +169,7 @@ def _write(output: Path, source: Source, mammogram: Mammogram, mask: Mask) -> No
 
 
 def _compared(image: Annotated, score: Callable[[], CaseScore | None]) -> Annotated:
-    """`image` with its score: what can't be read of the reference takes nothing from the mask."""
+    """`image` with its score, or with the reason if the reference can't be read; the mask counts as made either way."""
     try:
         return replace(image, score=score())
     except MasegError as error:
@@ -168,7 +195,7 @@ def _score(references: Path | None, source: Source, mammogram: Mammogram, mask: 
 
 
 def write_report(path: Path, results: Sequence[Annotated]) -> None:
-    """The scores as CSV, one row an image that had a reference."""
+    """Write the scores to `path` as CSV, one row for each image that has a reference."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["image", *(field.name for field in fields(CaseScore))])

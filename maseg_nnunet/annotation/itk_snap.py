@@ -1,4 +1,4 @@
-"""The files that ITK-SNAP opens: its label description and a workspace. Not the images and masks themselves."""
+"""Files that ITK-SNAP opens: label descriptions and workspaces. Not the images and masks themselves."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _COLOURS: Final = {Label.BREAST: (255, 0, 0), Label.PECTORAL_MUSCLE: (0, 0, 255)
 
 
 def label_file() -> str:
-    """ITK-SNAP's label description: index, red, green, blue, opacity, visible, mesh, name."""
+    """Text of ITK-SNAP's label description: index, red, green, blue, opacity, visible, mesh, name."""
     lines = ['    0     0    0    0        0  0  0    "Clear Label"']
     for label, (red, green, blue) in _COLOURS.items():
         name = label.name.lower().replace("_", " ")
@@ -21,7 +21,12 @@ def label_file() -> str:
 
 
 def workspace(picture: Path, mask: Path) -> str:
-    """An ITK-SNAP 3 workspace (.itksnap) that opens `picture` with `mask` as its segmentation and our labels."""
+    """Text of an ITK-SNAP 3 workspace (.itksnap) that opens an image and its mask with our labels.
+
+    Args:
+        picture: The image, opened as the main layer.
+        mask: Opened as the segmentation. The workspace is meant to be saved in its folder.
+    """
     registry = Element("registry")
     _entry(registry, "SaveLocation", str(mask.absolute().parent))
     _entry(registry, "Version", "20161029")

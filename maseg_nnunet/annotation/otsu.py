@@ -1,7 +1,6 @@
-"""The paper's initialization of a mask (section 2.1.1): Otsu for the breast, Otsu again inside it for the muscle.
+"""The paper's first mask (section 2.1.1): Otsu's threshold for the breast, and again inside it for the muscle.
 
-A starting point for a person with ITK-SNAP, not a segmentation to rely on. Files, workspaces and reports are
-`annotate.py`.
+It is a starting point for a person with ITK-SNAP, not a segmentation to rely on. Files are `annotate.py`.
 """
 
 from __future__ import annotations
@@ -19,14 +18,21 @@ from maseg_nnunet.mammogram import Intent, Mammogram
 from maseg_nnunet.resample import image_to_target, mask_to_source
 
 SPACING: Final = (0.4, 0.4)
-"""The paper's; thresholds and cleaning work on this grid, mm."""
+"""(row, column) in mm of the grid for thresholds and cleaning, the paper's."""
 
 _OPENING: Final = 5
-"""Pixels: cuts thin bridges from the breast to labels, and from the muscle to glandular tissue."""
+"""Diameter in pixels. The opening cuts thin bridges from breast to labels and from muscle to glandular tissue."""
 
 
 def initial_mask(mammogram: Mammogram) -> Mask:
-    """Background, breast and, in MLO-like views, pectoral muscle on the source's grid: uint8 (rows, columns)."""
+    """Segment a mammogram by Otsu's threshold.
+
+    Args:
+        mammogram: The image. Only MLO-like views get a muscle.
+
+    Returns:
+        The mask on the source's grid, as stored: uint8 (rows, columns) of `Label` values.
+    """
     upright = mammogram.upright()
     gray = _gray(upright)
     breast = breast_region(gray)
@@ -38,21 +44,36 @@ def initial_mask(mammogram: Mammogram) -> Mask:
 
 
 def breast_region(gray: Gray) -> Region:
-    """The largest bright component after Otsu's threshold, holes filled: bool (rows, columns)."""
+    """The largest bright component after Otsu's threshold, with its holes filled.
+
+    Args:
+        gray: uint8 (rows, columns), the breast brighter than air.
+
+    Returns:
+        bool (rows, columns).
+    """
     threshold, _ = cv2.threshold(gray, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
     opened = cv2.morphologyEx((gray > threshold).astype(np.uint8), cv2.MORPH_OPEN, _disc())
     return _filled(_largest(np.asarray(opened, dtype=np.uint8)))
 
 
 def muscle_region(gray: Gray, breast: Region) -> Region:
-    """The bright component at the corner of top edge and chest wall, after Otsu inside `breast`; empty if none is."""
+    """The bright component in the upper corner at the chest wall, after Otsu's threshold inside the breast.
+
+    Args:
+        gray: uint8 (rows, columns), the image upright.
+        breast: bool (rows, columns), the breast with its muscle.
+
+    Returns:
+        bool (rows, columns), all False if nothing bright is in the corner.
+    """
     inside = gray[breast]
     if inside.size == 0:
         return np.zeros_like(breast)
     threshold, _ = cv2.threshold(inside.reshape(1, -1), 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
     bright = ((gray > threshold) & breast).astype(np.uint8)
     count, labelled = cv2.connectedComponents(cv2.morphologyEx(bright, cv2.MORPH_OPEN, _disc()))
-    # The corner is the breast's, not the image's: films have black margins.
+    # The corner of the breast, not of the image: films have black margins.
     rows, columns = extent(breast)
     corner = labelled[rows, columns] if chest_wall_is_left(breast) else labelled[rows, columns][:, ::-1]
     near = corner[: max(corner.shape[0] // 10, 1), : max(corner.shape[1] // 10, 1)]
@@ -86,7 +107,7 @@ def _largest(binary: Mask) -> Region:
 
 
 def _filled(region: Region) -> Region:
-    """`region` with what it encloses. What leans on the image's edge is no hole."""
+    """`region` with its holes filled. A gap that touches the image's edge is not a hole."""
     outside = np.pad((~region).astype(np.uint8), 1, constant_values=1)
     cv2.floodFill(outside, None, (0, 0), 2)
     return np.asarray(region | (outside[1:-1, 1:-1] == 1))

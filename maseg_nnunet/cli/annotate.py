@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from maseg_nnunet.cli.options import InputsArgument, ModelOption, SpacingOption
+
 if TYPE_CHECKING:
     from maseg_nnunet.annotation import annotate as library
 
@@ -20,47 +22,58 @@ class Method(str, Enum):
 
 
 def annotate(
-    inputs: Annotated[list[Path], typer.Argument(help="Files, folders, or lists of them (.txt): DICOM, PNG, PGM.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the masks.")],
-    method: Annotated[Method, typer.Option(help="otsu, the paper's initialization, or a trained model.")] = Method.OTSU,
-    model: Annotated[
-        Path | None, typer.Option(help="Model folder or ZIP for --method model.", show_default="as maseg predict")
-    ] = None,
-    spacing_mm: Annotated[
-        float | None, typer.Option(min=0.02, max=1, help="Pixel spacing of files that do not tell it, in mm.")
-    ] = None,
+    inputs: InputsArgument,
+    output: Annotated[
+        Path,
+        typer.Option("-o", "--output", metavar="FOLDER", help="Folder for the masks. It is created if it is missing."),
+    ],
+    method: Annotated[
+        Method, typer.Option(help="How to make the masks: by Otsu's threshold, as in the paper, or with --model.")
+    ] = Method.OTSU,
+    model: ModelOption = None,
+    spacing_mm: SpacingOption = None,
     view: Annotated[
-        str | None, typer.Option(help="View of images that do not tell it, CC or MLO: Otsu marks muscle in MLO alone.")
+        str | None,
+        typer.Option(
+            metavar="VIEW",
+            help="View of images that state none, CC or MLO. The method otsu marks muscle only in MLO views.",
+        ),
     ] = None,
     report: Annotated[
         Path | None,
-        typer.Option(help="Folder of reference masks by name: shows how far the new ones are from them, report.csv."),
+        typer.Option(
+            metavar="FOLDER",
+            help="Folder of reference masks with the images' names. Writes the Dice of each mask to report.csv.",
+        ),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Make masks anew that are there already.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Overwrite existing masks, including corrected ones.")
+    ] = False,
 ) -> None:
-    """Make first masks, with a picture and a ready ITK-SNAP workspace each, for a person to correct.
+    """Make first masks for a person to correct in ITK-SNAP.
 
-    Masks are NIfTI on the image's own grid, named by its stem; corrected, they are read by convert_vendor --masks. A
-    mask that is there already is kept, since it may be corrected. The exit status is 1 if an image got none.
+    For each image a mask, a picture and an ITK-SNAP workspace that opens both are written. The mask is NIfTI, on the
+    image's own grid and with the image's name. Give the folder of corrected masks to convert_vendor --masks.
+
+    Existing masks are kept, because they may have been corrected. The exit status is 1 if an image got no mask.
 
     Example: maseg annotate exams/ -o masks
     """
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
     from maseg_nnunet.annotation.annotate import REPORT, write_report
     from maseg_nnunet.annotation.annotate import annotate as run
+    from maseg_nnunet.cli.progress import FileCounter
     from maseg_nnunet.errors import DatasetError, UsageError, as_text
     from maseg_nnunet.mammogram import View
 
     try:
         projection = None if view is None else View(view.upper())
     except ValueError as error:
-        raise UsageError(f"--view {view}: one of {', '.join(v.value for v in View if v.value)}") from error
+        known = ", ".join(known.value for known in View if known.value)
+        raise UsageError(f"--view {view} is unknown: choose one of {known}") from error
     if model is not None and method is not Method.MODEL:
-        raise UsageError("--model is for --method model")
+        raise UsageError("--model needs --method model")
     results: list[library.Annotated] = []
-    with Progress(SpinnerColumn(), TextColumn("{task.completed} images"), TimeElapsedColumn()) as bar:
-        task = bar.add_task("", total=None)
+    with FileCounter("0 images", "images") as counter:
         for result in run(
             inputs,
             output,
@@ -71,7 +84,7 @@ def annotate(
             overwrite=overwrite,
         ):
             results.append(result)
-            bar.advance(task)
+            counter.advance()
     bad = [result for result in results if result.outcome not in ("written", "kept")]
     for result in bad:
         typer.echo(f"{as_text(result.name)}: {result.outcome}", err=True)
@@ -101,7 +114,7 @@ def _annotator(method: Method, model: Path | None) -> library.Annotator:
 
 
 def _show(results: list[library.Annotated], path: Path) -> None:
-    """Print mean and median Dice of the images that had a reference."""
+    """Print mean and median Dice of the images that have a reference."""
     import numpy as np
 
     scores = [result.score for result in results if result.score is not None]

@@ -1,4 +1,4 @@
-"""`maseg demo`: the whole path on synthetic exams, in a few minutes."""
+"""`maseg demo`: every step on synthetic exams, in minutes."""
 
 from __future__ import annotations
 
@@ -15,14 +15,22 @@ if TYPE_CHECKING:
 
 def demo(
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="Folder of the demo, made where it is missing.")
+        Path,
+        typer.Option(
+            "-o", "--output", metavar="FOLDER", help="Folder for the demo's files. It is created if it is missing."
+        ),
     ] = Path("maseg_demo"),
-    keep: Annotated[bool, typer.Option(help="Keep nnU-Net's folders (data set, plans, model, predictions).")] = False,
+    keep: Annotated[
+        bool, typer.Option(help="Keep nnU-Net's folders with the data set, the plans, the model and the predictions.")
+    ] = False,
 ) -> None:
-    """Make synthetic DICOM exams of three makers; convert, plan, train, predict and score them with the real commands.
+    """Run every step, from DICOM to scores, on synthetic exams.
 
-    Takes a few minutes on two cores, needs no GPU, no data and no settings. Ends with status 1 where the breast's Dice
-    is not above 0.95 or the pectoral muscle's not above 0.80. An interrupted demo goes on when it is run again.
+    Creates DICOM exams in the style of three vendors, then converts, plans, trains, predicts and scores with the same
+    commands that you would use. Takes minutes on a CPU and needs no GPU, no data and no settings. If it is interrupted,
+    run it again: it continues.
+
+    The exit status is 1 if the mean Dice is not above 0.95 for the breast or 0.80 for the pectoral muscle.
 
     Example: maseg demo
     """
@@ -32,24 +40,24 @@ def demo(
     from maseg_nnunet.parallel.signals import interrupted_by_sigterm
 
     console = Console(highlight=False)
-    steps: list[DemoStage] = []
+    stages: list[DemoStage] = []
 
-    def ended(step: DemoStage) -> None:
-        steps.append(step)
-        console.print(f"{step.title:<28}{step.seconds:7.1f} s  {step.note}")
+    def ended(stage: DemoStage) -> None:
+        stages.append(stage)
+        console.print(f"{stage.title:<28}{stage.seconds:7.1f} s  {stage.note}")
 
-    # subprocess.run ends the stage's command with us.
+    # The exception that SIGTERM becomes makes subprocess.run end the stage's command.
     with interrupted_by_sigterm(), console.status("") as status:
-        outcome = run_demo(output, keep=keep, started=lambda title: status.update(f"{title} ..."), ended=ended)
-    console.print(_table(outcome))
-    console.print(f"Overlay pictures (red: edge of the breast, blue: edge of the muscle): {outcome.overlays}")
-    console.print(f"Scores of every image: {outcome.report}")
-    wall, cpu = sum(step.seconds for step in steps), sum(step.cpu_seconds for step in steps)
-    console.print(f"{wall:.0f} s in all, {cpu:.0f} s of CPU time")
-    outcome.check()
+        result = run_demo(output, keep=keep, started=lambda title: status.update(f"{title} ..."), ended=ended)
+    console.print(_table(result))
+    console.print(f"Pictures with the edges of the breast (red) and the muscle (blue): {result.overlays}")
+    console.print(f"Scores of each image: {result.report}")
+    wall, cpu = sum(stage.seconds for stage in stages), sum(stage.cpu_seconds for stage in stages)
+    console.print(f"Total: {wall:.0f} s, {cpu:.0f} s of CPU time")
+    result.check()
 
 
-def _table(outcome: DemoResult) -> Table:
+def _table(result: DemoResult) -> Table:
     from rich import box
     from rich.table import Table
 
@@ -58,8 +66,8 @@ def _table(outcome: DemoResult) -> Table:
         table.add_column(heading)
     for heading in ("n", "Breast", "Pectoral", "n with muscle"):
         table.add_column(heading, justify="right")
-    for score in outcome.scores:
-        # A mean over no image is NaN, which is unequal to itself.
+    for score in result.scores:
+        # The mean of no images is NaN, which is not equal to itself.
         pectoral = f"{score.pectoral:.3f}" if score.pectoral == score.pectoral else "-"
         table.add_row(
             score.vendor,
@@ -71,6 +79,6 @@ def _table(outcome: DemoResult) -> Table:
             str(score.with_muscle),
         )
     table.add_section()
-    images, muscles = (sum(getattr(score, name) for score in outcome.scores) for name in ("images", "with_muscle"))
-    table.add_row("all", "", "", str(images), f"{outcome.breast:.3f}", f"{outcome.pectoral:.3f}", str(muscles))
+    images, muscles = (sum(getattr(score, name) for score in result.scores) for name in ("images", "with_muscle"))
+    table.add_row("all", "", "", str(images), f"{result.breast:.3f}", f"{result.pectoral:.3f}", str(muscles))
     return table

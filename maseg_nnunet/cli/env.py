@@ -12,10 +12,13 @@ import typer
 
 def env(
     base: Annotated[
-        Path, typer.Option(help="Folder for nnU-Net's three folders, where they are not set already.")
+        Path, typer.Option(metavar="FOLDER", help="Folder for those of nnU-Net's folders that are not set yet.")
     ] = Path("nnunet"),
 ) -> None:
-    """Print the lines that set nnU-Net's folders and show it MasegTrainer.
+    """Print the environment variables that nnU-Net needs.
+
+    They name nnU-Net's folders for raw data, preprocessed data and results, and the folder of MasegTrainer. Variables
+    that are set already keep their values. Run the printed lines in your shell, as in the example.
 
     Example: eval "$(maseg env --base /data/nnunet)"
     """

@@ -1,56 +1,87 @@
-"""`maseg evaluate`: scores of predicted masks against the references of a converted data set."""
+"""`maseg evaluate`: scores of predicted masks against the reference masks of a converted data set."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from maseg_nnunet.cli.options import PicturesOption, WorkersOption
 from maseg_nnunet.errors import UsageError
-
-if TYPE_CHECKING:
-    from maseg_nnunet.evaluation.tables import ReportTable
 
 
 def evaluate(
-    dataset: Annotated[str, typer.Option("-d", "--dataset", help="Data set: id, name, or its folder in nnUNet_raw.")],
-    predictions: Annotated[Path | None, typer.Option("-p", "--predictions", help="Folder of predicted masks.")] = None,
+    dataset: Annotated[
+        str,
+        typer.Option(
+            "-d", "--dataset", metavar="DATASET", help="Converted data set: its number, its name or its folder."
+        ),
+    ],
+    predictions: Annotated[
+        Path | None, typer.Option("-p", "--predictions", metavar="FOLDER", help="Folder of predicted masks.")
+    ] = None,
     compare: Annotated[
-        tuple[Path, Path] | None, typer.Option(help="Two folders of masks of the same cases, A and B, instead of -p.")
+        tuple[Path, Path] | None,
+        typer.Option(metavar="A B", help="Two folders of predicted masks to compare with each other, instead of -p."),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Folder of the report [default: a folder among the masks].")
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FOLDER",
+            help="Folder for the report.",
+            show_default="evaluation in the folder of -p, or comparison in B",
+        ),
     ] = None,
-    split: Annotated[list[str], typer.Option(help="Cases to score: test, val or train; may be repeated.")] = ["test"],  # noqa: B006
-    intent: Annotated[list[str], typer.Option(help="Only processed, raw or film images; may be repeated.")] = [],  # noqa: B006
+    split: Annotated[
+        list[str], typer.Option(metavar="SPLIT", help="Cases to score: test, val or train. Repeat it for several.")
+    ] = ["test"],  # noqa: B006
+    intent: Annotated[
+        list[str],
+        typer.Option(
+            metavar="INTENT",
+            help="Images to score: processed, raw or film. Repeat it for several.",
+            show_default="all",
+        ),
+    ] = [],  # noqa: B006
     labels: Annotated[
         str | None,
-        typer.Option(help="What the values of -p or of A mean: 0=background,1=pectoral_muscle,2=breast,3=breast."),
+        typer.Option(
+            metavar="VALUE=NAME,...",
+            help="Meaning of the values in the masks of -p or A, such as 0=background,1=pectoral_muscle,2=breast.",
+            show_default="0 background, 1 breast, 2 pectoral muscle",
+        ),
     ] = None,
     include_excluded: Annotated[
-        bool, typer.Option(help="Also score the muscle where the reference's quality is `exclude`.")
+        bool, typer.Option(help="Score the muscle even if the quality of the reference is `exclude`.")
     ] = False,
-    pictures: Annotated[bool, typer.Option(help="Show the cases in report.html.")] = True,
-    workers: Annotated[int, typer.Option(min=1, help="Threads.")] = 2,
+    pictures: PicturesOption = True,
+    workers: WorkersOption = 2,
 ) -> None:
-    """Score predicted masks: Dice, false positives and negatives, boundary distances, per case and per group.
+    """Score predicted masks against the reference masks.
 
-    Writes cases.csv, the paper's tables as CSV and Markdown, its tests, and report.html. A prediction that is missing,
-    belongs to no case, lies on another grid or has other labels is named; nothing is averaged then, exit status 1.
+    Computes Dice, false positives and negatives, and boundary distances, for each case and for groups of cases. Writes
+    the scores of each case (cases.csv), the paper's tables (CSV and Markdown), statistical tests, and report.html.
+
+    If a prediction is missing, belongs to no case, or has another grid or other labels, it is reported, nothing is
+    averaged, and the exit status is 1.
 
     Example: maseg evaluate -p predictions -d 506 -o report
     """
-    from maseg_nnunet.dataset.cases import find_dataset, select_rows
+    from maseg_nnunet.cli.report_tables import problems_listed, show_tables
+    from maseg_nnunet.dataset.cases import select_rows
+    from maseg_nnunet.dataset.folders import find_dataset
     from maseg_nnunet.evaluation.comparison import write_comparison
     from maseg_nnunet.evaluation.output import write_evaluation
     from maseg_nnunet.evaluation.pictures import draw_pictures
-    from maseg_nnunet.evaluation.scoring import ProblemsError, parse_merge, score_folder
+    from maseg_nnunet.evaluation.scoring import parse_merge, score_folder
 
     merge = parse_merge(labels) if labels else None
     folder = find_dataset(dataset)
     rows = select_rows(folder, split, intent)
-    try:
+    with problems_listed():
         if compare is not None and predictions is None:
             report = output or compare[1] / "comparison"
             shown = write_comparison(
@@ -67,28 +98,4 @@ def evaluate(
             shown = write_evaluation(report, cases, drawn, about)
         else:
             raise UsageError("give either -p PREDICTIONS or --compare A B")
-    except ProblemsError as error:
-        for problem in error.problems:
-            typer.echo(str(problem), err=True)
-        raise
-    for table in shown:
-        show(table)
-    typer.echo(f"Written to {report}")
-
-
-def show(table: ReportTable) -> None:
-    """Print a table to the terminal."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table as RichTable
-
-    shown = RichTable(
-        title=table.title, title_justify="left", box=box.SIMPLE, caption=" ".join(table.notes), caption_justify="left",
-        collapse_padding=True, pad_edge=False, show_edge=False,
-    )  # fmt: skip
-    for position, column in enumerate(table.frame.columns):
-        # A header's words go below each other: the numbers decide the width, and Table 9 fits into 80 columns.
-        shown.add_column(column.replace(" ", "\n"), justify="right" if position else "left")
-    for row in table.frame.itertuples(index=False):
-        shown.add_row(*row)
-    Console().print(shown)
+    show_tables(shown, report)

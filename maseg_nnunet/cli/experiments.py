@@ -1,4 +1,4 @@
-"""`maseg experiments`: the paper's three experiments from vendor data to tables."""
+"""`maseg experiments`: the paper's three experiments, from vendor data to tables."""
 
 from __future__ import annotations
 
@@ -7,47 +7,70 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from maseg_nnunet.cli.options import (
+    DryRunOption,
+    GpusOption,
+    PicturesOption,
+    PlansOption,
+    SchedulerOption,
+    TrainingDeviceOption,
+    WorkersOption,
+)
+
 if TYPE_CHECKING:
     from maseg_nnunet.experiments import paper as library
 
 
 def experiments(
     experiment: Annotated[
-        int, typer.Argument(min=1, max=3, help="1 views and vendors, 2 with raw images, 3 vendors left out.")
+        int,
+        typer.Argument(
+            min=1,
+            max=3,
+            help="1: processed images and film. 2: raw images too. 3: each data set left out of training once.",
+        ),
     ],
-    dataset: Annotated[int, typer.Option("-d", "--dataset", help="Number of the combined set.")] = 500,
-    dataset_raw: Annotated[int, typer.Option(help="Number of the combined set with raw images.")] = 510,
+    dataset: Annotated[
+        int,
+        typer.Option("-d", "--dataset", metavar="NUMBER", help="Number of the combined set without raw images."),
+    ] = 500,
+    dataset_raw: Annotated[
+        int, typer.Option(metavar="NUMBER", help="Number of the combined set with raw images, for experiment 2.")
+    ] = 510,
     data: Annotated[
         Path | None,
         typer.Option(
-            help="CSV with the columns name, input, masks: the data sets to convert, as convert_vendor takes them.",
-            show_default="the paper's data sets that are converted already",
+            metavar="FILE.csv",
+            help="Data sets to convert: a CSV with the columns name, input and masks, as for convert_vendor.",
+            show_default="use the paper's data sets that are converted already",
         ),
     ] = None,
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of predictions, logs and tables.")] = Path(
-        "experiments"
-    ),
-    plans: Annotated[str, typer.Option("-p", "--plans", help="Plans template of maseg plan.")] = "maseg_paper",
-    trainer: Annotated[str, typer.Option("-tr", "--trainer", help="Trainer.")] = "MasegTrainer",
-    device: Annotated[str, typer.Option(help="cuda, cpu or mps.")] = "cuda",
-    gpus: Annotated[str, typer.Option(help="Numbers of GPUs, such as 0,1,2: one training at a time on each.")] = "",
-    scheduler: Annotated[
-        str | None, typer.Option(help="Address of a Dask scheduler: conversion, trainings, predictions run there.")
-    ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes for conversion and preprocessing.")] = 2,
-    pictures: Annotated[bool, typer.Option(help="Show the cases in report.html.")] = True,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the commands, run nothing.")] = False,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="FOLDER", help="Folder for predictions, logs and tables.")
+    ] = Path("experiments"),
+    plans: PlansOption = "maseg_paper",
+    trainer: Annotated[
+        str, typer.Option("-tr", "--trainer", metavar="NAME", help="Class name of the trainer.")
+    ] = "MasegTrainer",
+    device: TrainingDeviceOption = "cuda",
+    gpus: GpusOption = "",
+    scheduler: SchedulerOption = None,
+    workers: WorkersOption = 2,
+    pictures: PicturesOption = True,
+    dry_run: DryRunOption = False,
 ) -> None:
-    """Repeat one of the paper's experiments: convert, combine, plan, train, predict, and its tables.
+    """Repeat one of the paper's three experiments.
 
-    What is finished is not run again, so the same command goes on after an interruption. Each step is a command that
-    --dry-run shows; what it prints lies in its log.
+    Converts, combines, plans, trains and predicts, and prints the experiment's tables. Each step is a command that
+    --dry-run shows, and has a log file in the output folder. With --scheduler, conversion, training and prediction run
+    on the cluster.
 
-    Example: maseg experiments -d 500 3 --data data.csv --gpus 0,1
+    Run the same command again after an interruption: finished steps are skipped.
+
+    Example: maseg experiments 3 -d 500 --data data.csv --gpus 0,1
     """
-    from maseg_nnunet.cli.evaluate import show
+    from maseg_nnunet.cli.report_tables import problems_listed, show_tables
     from maseg_nnunet.errors import UsageError
-    from maseg_nnunet.evaluation.scoring import ProblemsError
     from maseg_nnunet.experiments import paper as library
     from maseg_nnunet.experiments.steps import run_phases
     from maseg_nnunet.parallel.commands import commands_end_with_us, gpu_numbers
@@ -64,7 +87,7 @@ def experiments(
         for step in (step for phase in phases for step in phase()):
             typer.echo(f"# {step.title}: {'done' if step.is_done else 'to do'}")
             if step.links:
-                typer.echo(f"# {step.links[0][0].parent}: {len(step.links)} links to images, made first")
+                typer.echo(f"# {step.links[0][0].parent}: {len(step.links)} links to images, created first")
             typer.echo(step.shell)
         typer.echo(f"# tables: {setup.report(experiment)}")
         return
@@ -72,19 +95,13 @@ def experiments(
     with commands_end_with_us():
         for step, problem in run_phases(phases, gpus=numbers, scheduler=scheduler):
             typer.echo(f"{step.title}: {problem or 'finished'}", err=bool(problem))
-    try:
-        shown = library.write_tables(experiment, setup, pictures=pictures)
-    except ProblemsError as error:
-        for found in error.problems:
-            typer.echo(str(found), err=True)
-        raise
-    for table in shown:
-        show(table)
-    typer.echo(f"Written to {setup.report(experiment)}")
+    with problems_listed():
+        tables = library.write_tables(experiment, setup, pictures=pictures)
+    show_tables(tables, setup.report(experiment))
 
 
 def _parts(data: Path | None) -> tuple[library.ExperimentPart, ...]:
-    """The data sets of `data`, or the paper's that are converted, in the order of their numbers."""
+    """The data sets in `data`, or those of the paper that are converted, in the order of their numbers."""
     from maseg_nnunet.dataset.folders import RAW, nnunet_folder
     from maseg_nnunet.dataset_conversion.datasets import REGISTRY
     from maseg_nnunet.errors import UsageError
@@ -95,12 +112,10 @@ def _parts(data: Path | None) -> tuple[library.ExperimentPart, ...]:
     if data is not None:
         sources = read_sources(data)
         if unknown := set(sources) - set(known):
-            raise UsageError(f"{data}: {', '.join(sorted(unknown))} is no data set, there are {', '.join(known)}")
+            raise UsageError(f"{data}: {', '.join(sorted(unknown))} is not a data set, choose from {', '.join(known)}")
         parts = [ExperimentPart(key, *known[key], *places) for key, places in sources.items()]
     else:
         parts = [ExperimentPart(key, *known[key]) for key in DATASETS if (nnunet_folder(RAW) / known[key][1]).is_dir()]
         if not parts:
-            raise UsageError(
-                f"{nnunet_folder(RAW)} holds none of the paper's data sets: name their sources with --data"
-            )
+            raise UsageError(f"{nnunet_folder(RAW)} has none of the paper's data sets: name their sources with --data")
     return tuple(sorted(parts, key=lambda part: part.dataset_id))

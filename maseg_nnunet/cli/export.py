@@ -1,4 +1,4 @@
-"""`maseg export`: masks of stock nnU-Net back onto the grids of the files they came from."""
+"""`maseg export`: masks of nnUNetv2_predict on the grids of the original files."""
 
 from __future__ import annotations
 
@@ -7,37 +7,55 @@ from typing import Annotated
 
 import typer
 
+from maseg_nnunet.cli.options import (
+    WORKERS_HELP,
+    FormatOption,
+    KeepLargestOption,
+    PreviewOption,
+    ResultsOption,
+    StatisticsOption,
+)
+
 
 def export(
-    masks: Annotated[Path, typer.Argument(help="Folder of masks that nnUNetv2_predict wrote.", show_default=False)],
+    masks: Annotated[Path, typer.Argument(help="Folder of masks that nnUNetv2_predict wrote.")],
     converted: Annotated[
-        Path, typer.Option("-c", "--converted", help="Folder that convert_vendor wrote: manifest.csv, sources.csv.")
+        Path,
+        typer.Option(
+            "-c",
+            "--converted",
+            metavar="FOLDER",
+            help="Folder that convert_vendor wrote, with manifest.csv and sources.csv.",
+        ),
     ],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the results.")],
-    format_: Annotated[
-        str, typer.Option("--format", help="Formats of the masks, separated by commas: nifti, png, dicom-seg.")
-    ] = "nifti",
-    preview: Annotated[bool, typer.Option("--preview", help="Also write pictures with the two edges.")] = False,
-    statistics: Annotated[
-        bool, typer.Option("--statistics", help="Also write areas and flags, statistics.csv.")
-    ] = False,
-    keep_largest: Annotated[
-        bool, typer.Option(help="Keep the largest breast, holes filled, and the largest muscle at the chest wall.")
-    ] = False,
-    workers: Annotated[int | None, typer.Option(min=1, help="Threads, a case each [default: one a core].")] = None,
+    output: ResultsOption,
+    format_: FormatOption = "nifti",
+    preview: PreviewOption = False,
+    statistics: StatisticsOption = False,
+    keep_largest: KeepLargestOption = False,
+    workers: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help=WORKERS_HELP, show_default="one per core")
+    ] = None,
 ) -> None:
-    """Put masks of a converted folder back onto the grid of each source: CASE.nii.gz, CASE.png, CASE_seg.dcm.
+    """Bring nnU-Net's masks to the grids of the original images.
 
-    A case whose mask is missing, unreadable or of another size is named and the rest goes on; exit status 1.
+    Use it if you predicted converted exams with nnUNetv2_predict; maseg predict does everything in one step. Each case
+    gives CASE.nii.gz, CASE.png or CASE_seg.dcm, depending on --format, and CASE_preview.png.
 
-    Example: maseg export masks -c fuji_exams -o out --format nifti,dicom-seg --preview --statistics
+    A case whose mask is missing, unreadable or of another size is reported, and the others are exported. The exit
+    status is then 1.
+
+    \b
+    Example:
+      maseg export masks -c fuji_exams -o out --format nifti,dicom-seg \\
+          --preview --statistics
     """
     from maseg_nnunet.errors import as_text
     from maseg_nnunet.parallel.threads import usable_cores
     from maseg_nnunet.writers.results import parse_formats
 
     formats = parse_formats(format_)
-    from maseg_nnunet.prediction.export import STATISTICS, ExportSettings, export_masks, write_statistics
+    from maseg_nnunet.prediction.export import ExportSettings, export_masks, write_statistics
 
     settings = ExportSettings(output, formats, preview=preview, keep_largest=keep_largest)
     outcomes = []
@@ -46,7 +64,7 @@ def export(
             typer.echo(f"{outcome.case}: {outcome.problem}", err=True)
         outcomes.append(outcome)
     if statistics:
-        write_statistics(output / STATISTICS, outcomes)
+        write_statistics(output, outcomes)
     bad = sum(bool(outcome.problem) for outcome in outcomes)
     typer.echo(f"{len(outcomes) - bad} of {len(outcomes)} cases exported to {as_text(str(output))}")
     if bad:

@@ -1,4 +1,4 @@
-"""`maseg import-weights`: the published model as a model folder."""
+"""`maseg import-weights`: a model folder from the published checkpoint."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ from typing import Annotated
 
 import typer
 
+from maseg_nnunet.cli.options import ModelFolderOption
+
 
 def import_weights(
-    checkpoint: Annotated[Path, typer.Argument(help="segmentation_weights.ckpt of the published model.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Model folder to make.")],
+    checkpoint: Annotated[Path, typer.Argument(help="The published file segmentation_weights.ckpt.")],
+    output: ModelFolderOption,
 ) -> None:
-    """Turn the published model's checkpoint into a model folder for maseg predict and nnU-Net.
+    """Make a model folder from the published weights.
 
-    The file is read as weights alone: one that holds code is refused.
+    The weights are those that the authors of the paper published. The folder works with maseg predict --model and with
+    nnU-Net. A checkpoint that contains code is rejected and never run.
 
     Example: maseg import-weights segmentation_weights.ckpt -o published
     """

@@ -1,4 +1,4 @@
-"""`maseg inspect`: what the reader makes of a file, before anything is predicted."""
+"""`maseg inspect`: how a file is read, before anything is predicted."""
 
 from __future__ import annotations
 
@@ -9,26 +9,28 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from maseg_nnunet.cli.options import RawWindowsOption, SpacingOption
+
 if TYPE_CHECKING:
     from maseg_nnunet.readers.inspection import InspectedLut, Inspection
 
 
 def inspect(
-    files: Annotated[list[Path], typer.Argument(help="DICOM, PNG or PGM files.", show_default=False)],
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON list instead of text.")] = False,
+    files: Annotated[list[Path], typer.Argument(help="DICOM, PNG or PGM files.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list instead of text.")] = False,
     preview: Annotated[
-        Path | None, typer.Option(help="Write the displayed image here: a PNG, or a folder for several files.")
+        Path | None,
+        typer.Option(
+            metavar="PATH", help="Write the displayed image to this PNG file or, for several files, into this folder."
+        ),
     ] = None,
-    spacing_mm: Annotated[
-        float | None, typer.Option(min=0.02, max=1, help="Pixel spacing of files that do not tell it, in mm.")
-    ] = None,
-    raw_windows: Annotated[
-        bool, typer.Option("--raw-windows", help="Use the look-up tables of raw images, which are ignored otherwise.")
-    ] = False,
+    spacing_mm: SpacingOption = None,
+    raw_windows: RawWindowsOption = False,
 ) -> None:
-    """Show what the reader makes of files: vendor, view, spacing, look-up tables, flags, or why one is refused.
+    """Show how files are read, or why they are rejected.
 
-    The look-up table marked with * is the one in use. Exit status 1 if a file was refused.
+    Prints vendor, view, side, size, spacing, look-up tables and flags. Nothing that identifies a patient is shown. The
+    look-up table marked with * is the one that maseg predict uses. The exit status is 1 if a file is rejected.
 
     Example: maseg inspect exam/image.dcm --preview image.png
     """
@@ -40,11 +42,11 @@ def inspect(
     from maseg_nnunet.writers.png import write_displayed
 
     places = _preview_paths(files, preview)
-    # Not resolve(): before Python 3.13 it breaks on a link to itself.
+    # Not Path.resolve(), which fails on a link to itself before Python 3.13.
     sources = {os.path.realpath(file) for file in files}
     for place in places:
         if place is not None and os.path.realpath(place) in sources:
-            raise UsageError(f"--preview would write over {place}, an input: choose another file or folder")
+            raise UsageError(f"--preview would write over {place}, which is an input: choose another file or folder")
     inspections = []
     for file, place in zip(files, places, strict=True):
         inspection, mammogram = inspect_file(file, spacing_mm=spacing_mm, raw_windows=raw_windows)
@@ -63,7 +65,7 @@ def inspect(
 
 
 def _preview_paths(files: list[Path], preview: Path | None) -> list[Path | None]:
-    """Where each displayed image goes; stems that occur twice get a number."""
+    """The path of each displayed image, or None; repeated stems get a number."""
     if preview is None:
         return [None] * len(files)
     if len(files) == 1 and preview.suffix.lower() == ".png":
@@ -78,10 +80,10 @@ def _preview_paths(files: list[Path], preview: Path | None) -> list[Path | None]
 
 
 def _lines(found: Inspection) -> Iterator[str]:
-    """The text for a reader at a terminal; what a file does not tell has no line."""
+    """The lines of text about a file. What it does not state has no line."""
     yield found.file
     if found.refusal:
-        yield f"  refused      {found.reason}: {found.refusal}"
+        yield f"  rejected     {found.reason}: {found.refusal}"
     size = f"{found.rows} x {found.columns} pixels" if found.rows and found.columns else ""
     if size and found.spacing:
         size += f" of {found.spacing[0]:g} x {found.spacing[1]:g} mm ({found.spacing_source})"

@@ -1,4 +1,4 @@
-"""The `maseg` command: its subcommands, each a module beside this one that makes its heavy imports when it runs."""
+"""The `maseg` command. Each subcommand is a module beside this one, and makes its heavy imports only when it runs."""
 
 from __future__ import annotations
 
@@ -10,26 +10,28 @@ import typer
 from maseg_nnunet.console import run
 
 SUBCOMMANDS: Final = (
-    "annotate",
-    "combine",
     "demo",
-    "env",
-    "plan",
-    "sweep",
     "inspect",
     "predict",
-    "export",
-    "import-weights",
-    "package",
-    "evaluate",
-    "experiments",
     "serve",
+    "annotate",
+    "env",
+    "combine",
+    "plan",
+    "export",
+    "evaluate",
+    "package",
+    "import-weights",
+    "sweep",
+    "experiments",
 )
+"""In the order in which --help lists them: for new exams first, then for data sets and models, then for the paper."""
 
 app = typer.Typer(
     name="maseg",
-    help="Breast and pectoral muscle segmentation of mammograms, an nnU-Net v2 plugin. Data sets are converted by "
-    "the command convert_vendor; nnU-Net's own commands plan, train and predict. --debug anywhere shows tracebacks.\n\n"
+    help="Segment breast and pectoral muscle in mammograms, and train models for it with nnU-Net v2.\n\n"
+    "The command convert_vendor converts data sets, and nnUNetv2_train trains. Add --debug to any command to see debug "
+    "messages and, after an error, the traceback.\n\n"
     "Example: maseg predict exam.dcm -o out --preview",
     no_args_is_help=True,
     add_completion=False,
@@ -56,9 +58,9 @@ def _options(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Hold the options that stand before a subcommand."""
+    """Options before the subcommand."""
 
 
 def main() -> None:
-    """Entry point of the console script."""
+    """Run `maseg`: the entry point of the console script and of `python -m maseg_nnunet`."""
     run(app)

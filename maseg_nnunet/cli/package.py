@@ -1,4 +1,4 @@
-"""`maseg package`: a trained model made fit to be passed on."""
+"""`maseg package`: a trained model made ready to share."""
 
 from __future__ import annotations
 
@@ -7,14 +7,22 @@ from typing import Annotated
 
 import typer
 
+from maseg_nnunet.cli.options import ModelFolderOption
+
 
 def package(
-    trained: Annotated[Path, typer.Argument(help="Model folder that nnUNetv2_train left, or a ZIP of it.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Model folder to make.")],
+    trained: Annotated[Path, typer.Argument(help="Model folder that nnUNetv2_train wrote, or a ZIP of it.")],
+    output: ModelFolderOption,
 ) -> None:
-    """Make a trained model small and nameless: weights in half precision, no optimizer, no names of cases.
+    """Make a small copy of a trained model, to share it.
 
-    Example: maseg package nnunet/nnUNet_results/Dataset500_Maseg/MasegTrainerVaried__maseg_lite__2d -o model
+    The copy has the weights in half precision, and neither the optimizer's state nor the names of the training cases.
+    It works with maseg predict --model and with nnU-Net.
+
+    \b
+    Example:
+      maseg package -o model \\
+          nnunet/nnUNet_results/Dataset500_Maseg/MasegTrainerVaried__maseg_lite__2d
     """
     from maseg_nnunet.models.packaging import package as make_folder
 

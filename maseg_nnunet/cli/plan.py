@@ -1,4 +1,4 @@
-"""`maseg plan`: a plans file, and preprocessed data, from a template."""
+"""`maseg plan`: a plans file and preprocessed data, from a template."""
 
 from __future__ import annotations
 
@@ -6,16 +6,21 @@ from typing import Annotated
 
 import typer
 
+from maseg_nnunet.cli.options import DatasetOption, PlansOption, WorkersOption
+
 
 def plan(
-    dataset: Annotated[int, typer.Option("-d", "--dataset", help="Number of the data set in nnUNet_raw.")],
-    plans: Annotated[str, typer.Option("-p", "--plans", help="Template: maseg_paper, maseg_lite or maseg_demo.")],
-    preprocess: Annotated[bool, typer.Option(help="Preprocess the images as well.")] = True,
-    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
+    dataset: DatasetOption,
+    plans: PlansOption,
+    preprocess: Annotated[bool, typer.Option(help="Preprocess the images after planning.")] = True,
+    workers: WorkersOption = 2,
 ) -> None:
-    """Fill in a plan template for a data set and preprocess it, so that nnUNetv2_train can start.
+    """Plan and preprocess a data set for training.
 
-    Safe to run again: what is up to date is left alone, an interrupted preprocessing is done again.
+    Reads the data set from nnUNet_raw and writes to nnUNet_preprocessed. maseg_paper is the paper's network, maseg_lite
+    the packaged model's, which is smaller, and maseg_demo the demo's. The command prints the line that starts training.
+
+    You can run it again at any time: it does only what is missing, out of date or was interrupted.
 
     Example: maseg plan -d 506 --plans maseg_lite
     """

@@ -2,67 +2,77 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from maseg_nnunet.cli.options import (
+    WORKERS_HELP,
+    DeviceOption,
+    FormatOption,
+    InputsArgument,
+    KeepLargestOption,
+    ModelOption,
+    PreviewOption,
+    RawWindowsOption,
+    ResultsOption,
+    SchedulerOption,
+    SpacingOption,
+    StatisticsOption,
+    TtaOption,
+)
 from maseg_nnunet.errors import as_text
 
 if TYPE_CHECKING:
     from maseg_nnunet.prediction.journal import FileOutcome
-    from maseg_nnunet.prediction.predict import Summary
 
 
 def predict(
-    inputs: Annotated[
-        list[Path], typer.Argument(help="Files, folders, or lists of them (.txt, one a line): DICOM, PNG, PGM.")
-    ],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the results.")],
-    model: Annotated[
-        Path | None,
-        typer.Option(help="Model folder or ZIP [default: the packaged model, else $MASEG_MODEL]."),
-    ] = None,
-    format_: Annotated[
-        str, typer.Option("--format", help="Formats of the masks, separated by commas: nifti, png, dicom-seg.")
-    ] = "nifti",
-    preview: Annotated[bool, typer.Option("--preview", help="Also write pictures with the two edges.")] = False,
-    statistics: Annotated[
-        bool, typer.Option("--statistics", help="Also write areas and flags, statistics.csv.")
-    ] = False,
+    inputs: InputsArgument,
+    output: ResultsOption,
+    model: ModelOption = None,
+    format_: FormatOption = "nifti",
+    preview: PreviewOption = False,
+    statistics: StatisticsOption = False,
     report: Annotated[
-        Path | None, typer.Option(help="Also write a report of this name (.json) into the output folder.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    tta: Annotated[bool, typer.Option("--tta", help="Average with the left-right mirrored image.")] = False,
-    keep_largest: Annotated[
-        bool, typer.Option(help="Keep the largest breast, holes filled, and the largest muscle at the chest wall.")
-    ] = True,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Threads, a file each [default: one a core, at most 8].")
-    ] = None,
-    scheduler: Annotated[str | None, typer.Option(help="Address of a Dask scheduler to run on instead.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Skip files whose results are all there.")] = False,
-    spacing_mm: Annotated[
-        float | None, typer.Option(min=0.02, max=1, help="Pixel spacing of files that do not tell it, in mm.")
-    ] = None,
-    raw_windows: Annotated[
-        bool,
+        Path | None,
         typer.Option(
-            "--raw-windows", help="Use the look-up tables of raw images, as a model trained on them does by itself."
+            metavar="NAME.json",
+            help="Also write a report with this name into the output folder: counts, times, settings, all files.",
         ),
+    ] = None,
+    device: DeviceOption = "auto",
+    tta: TtaOption = False,
+    keep_largest: KeepLargestOption = True,
+    workers: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help=WORKERS_HELP, show_default="one per core, at most 8")
+    ] = None,
+    scheduler: SchedulerOption = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Skip files that an earlier run finished with the same settings.")
     ] = False,
-    max_megapixels: Annotated[float, typer.Option(min=1, help="Larger images are refused.")] = 120,
+    spacing_mm: SpacingOption = None,
+    raw_windows: RawWindowsOption = False,
+    max_megapixels: Annotated[
+        float, typer.Option(metavar="N", min=1, help="Reject images that have more megapixels.")
+    ] = 120,
 ) -> None:
-    """Segment mammograms into background (0), breast (1) and pectoral muscle (2), on each image's own grid.
+    """Segment mammograms into breast and pectoral muscle.
 
-    Results keep the input's path and stem: a/b/x.dcm gives OUT/a/b/x.nii.gz, x.png, x_seg.dcm and x_preview.png;
-    statistics.csv, the report and outcomes.jsonl (one line a file, as they come) lie in OUT. A file that can't be
-    used is named and the rest goes on; the exit status is then 1.
+    Masks have each image's own grid and the values 0 (background), 1 (breast) and 2 (pectoral muscle). Results keep the
+    path and name of the image: a/b/x.dcm gives a/b/x.nii.gz, x.png or x_seg.dcm, depending on --format, and
+    x_preview.png. outcomes.jsonl has a line for each file.
 
-    Example: maseg predict exams/ -o out --format nifti,dicom-seg --preview --statistics --report run.json
+    A file that can't be used is reported with the reason, and the others are segmented. The exit status is then 1.
+    Interrupt with Ctrl-C, and continue with --resume. A model that was trained with --raw-windows uses it by itself.
+
+    \b
+    Example:
+      maseg predict exams/ -o out --format nifti,dicom-seg \\
+          --preview --statistics --report run.json
     """
+    from maseg_nnunet.cli.progress import FileCounter
     from maseg_nnunet.models.folder import find_model
     from maseg_nnunet.parallel.signals import interrupted_by_sigterm
     from maseg_nnunet.writers.results import parse_formats
@@ -87,48 +97,24 @@ def predict(
         raw_windows=raw_windows,
         max_megapixels=max_megapixels,
     )
-    with interrupted_by_sigterm(), _Progress() as progress:
+    with interrupted_by_sigterm(), FileCounter("loading the model") as counter:
         summary = run(
-            inputs, settings, workers=workers, scheduler=scheduler, resume=resume, report=report, progress=progress.show
+            inputs,
+            settings,
+            workers=workers,
+            scheduler=scheduler,
+            resume=resume,
+            report=report,
+            progress=lambda outcome: counter.advance(_problem(outcome)),
         )
-    _tell(summary, output)
+    counts = ", ".join(f"{count} {status.value}" for status, count in summary.counts.most_common())
+    typer.echo(f"{counts} in {summary.wall:.1f} s; results in {as_text(str(output))}")
     if summary.bad:
         raise typer.Exit(1)
     if set(summary.counts) == {Status.IGNORED}:
         raise DatasetError("no image was found")
 
 
-class _Progress:
-    """A line on stderr that counts, and one for each file that went wrong. How many there will be is not known."""
-
-    def __init__(self) -> None:
-        from rich.console import Console
-        from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-        columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
-        console = Console(stderr=True)
-        self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-        self._task = self._bar.add_task("loading the model", total=None)
-        self._begin = time.monotonic()
-        self._files = 0
-
-    def __enter__(self) -> _Progress:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *unused: object) -> None:
-        self._bar.stop()
-
-    def show(self, outcome: FileOutcome) -> None:
-        """Count one file, and name it where it is bad."""
-        self._files += 1
-        rate = self._files / max(time.monotonic() - self._begin, 1e-3)
-        self._bar.update(self._task, description=f"{self._files} files, {rate:.1f} a second")
-        if outcome.status.is_bad:
-            line = as_text(f"{outcome.status.value}: {outcome.file}: {outcome.detail}")
-            self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-def _tell(summary: Summary, output: Path) -> None:
-    counts = ", ".join(f"{count} {status.value}" for status, count in summary.counts.most_common())
-    typer.echo(f"{counts} in {summary.wall:.1f} s; results in {as_text(str(output))}")
+def _problem(outcome: FileOutcome) -> str:
+    """What to print about a file that can't be used or has failed, "" for any other."""
+    return as_text(f"{outcome.status.value}: {outcome.file}: {outcome.detail}") if outcome.status.is_bad else ""

@@ -1,4 +1,4 @@
-"""`maseg serve`: a DICOM node that answers mammograms with DICOM Segmentation objects."""
+"""`maseg serve`: a DICOM node that makes DICOM Segmentation objects of the mammograms it receives."""
 
 from __future__ import annotations
 
@@ -10,38 +10,55 @@ from typing import Annotated
 
 import typer
 
+from maseg_nnunet.cli.options import DeviceOption, KeepLargestOption, ModelOption, SpacingOption, TtaOption
 from maseg_nnunet.errors import UsageError
 from maseg_nnunet.parallel.signals import on_signals
 
 
 def serve(
-    spool: Annotated[Path, typer.Option(help="Folder for what waits, and for what failed; private to its owner.")],
-    caller: Annotated[list[str], typer.Option(help="Who may send: AE_TITLE@ADDRESS, or @NETWORK/24; may be repeated.")],
-    destination: Annotated[str, typer.Option(help="Where results are sent: AE_TITLE@HOST:PORT.")],
-    ae_title: Annotated[str, typer.Option(help="This node's AE title.")] = "MASEG",
-    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for every one.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 11112,
-    model: Annotated[
-        Path | None, typer.Option(help="Model folder or ZIP [default: the packaged model, else $MASEG_MODEL].")
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    tta: Annotated[bool, typer.Option("--tta", help="Average with the left-right mirrored image.")] = False,
-    keep_largest: Annotated[
-        bool, typer.Option(help="Keep the largest breast, holes filled, and the largest muscle at the chest wall.")
-    ] = True,
-    spacing_mm: Annotated[
-        float | None, typer.Option(min=0.02, max=1, help="Pixel spacing of files that do not tell it, in mm.")
-    ] = None,
+    spool: Annotated[
+        Path,
+        typer.Option(
+            metavar="FOLDER",
+            help="Folder for received files, results that wait to be sent, and failures. Only its owner can read it.",
+        ),
+    ],
+    caller: Annotated[
+        list[str],
+        typer.Option(
+            metavar="NODE",
+            help="Node that may send: AE_TITLE@ADDRESS, or AE_TITLE@NETWORK such as PACS@10.0.0.0/24. Repeat the "
+            "option for more nodes; all others are rejected.",
+        ),
+    ],
+    destination: Annotated[
+        str, typer.Option(metavar="NODE", help="Node that results are sent to: AE_TITLE@HOST:PORT.")
+    ],
+    ae_title: Annotated[str, typer.Option(metavar="TITLE", help="AE title of this node.")] = "MASEG",
+    host: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Address to listen on; 0.0.0.0 for all addresses of this machine.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(metavar="PORT", min=1, max=65535, help="TCP port to listen on.")] = 11112,
+    model: ModelOption = None,
+    device: DeviceOption = "auto",
+    tta: TtaOption = False,
+    keep_largest: KeepLargestOption = True,
+    spacing_mm: SpacingOption = None,
     queue: Annotated[
-        int, typer.Option(min=1, help="Files that may wait; more are refused until there is room.")
+        int,
+        typer.Option(metavar="N", min=1, help="Number of files that may wait; more are rejected until there is room."),
     ] = 1000,
 ) -> None:
-    """Receive mammograms by DICOM, segment them, send DICOM SEG objects to an archive.
+    """Run a DICOM node that segments the images it receives.
 
-    A file is acknowledged when it is safely on disk; after a restart the node goes on with what it had received. Only
-    the callers named are let in. Ends at Ctrl-C or SIGTERM, after the image at hand.
+    It receives mammograms (C-STORE) and sends a DICOM Segmentation object for each to the destination. A file is
+    acknowledged once it is on disk, so nothing is lost at a restart. Stop the node with Ctrl-C or SIGTERM: it finishes
+    the current image first. Needs pip install "maseg-nnunet[pacs]".
 
-    Example: maseg serve --spool /var/lib/maseg --caller PACS@10.0.0.5 --destination PACS@10.0.0.5:104 --host 0.0.0.0
+    \b
+    Example:
+      maseg serve --spool /var/lib/maseg --host 0.0.0.0 \\
+          --caller PACS@10.0.0.5 --destination PACS@10.0.0.5:104
     """
     try:
         from maseg_nnunet.serving.nodes import Caller, Node, ServerSettings
@@ -60,8 +77,8 @@ def serve(
     from maseg_nnunet.prediction.segmenter import Segmenter
 
     segmenter = Segmenter(model, device, tta=tta, keep_largest=keep_largest)
-    ours = logging.getLogger("maseg_nnunet")
-    ours.setLevel(min(logging.INFO, logging.getLogger().level))
+    logger = logging.getLogger("maseg_nnunet")
+    logger.setLevel(min(logging.INFO, logging.getLogger().level))
     stop = threading.Event()
     with (
         on_signals(lambda *_: stop.set(), signal.SIGINT, signal.SIGTERM),
@@ -70,4 +87,4 @@ def serve(
     ):
         typer.echo(f"{settings.ae_title} listens on {settings.host}:{server.port}")
         stop.wait()
-        typer.echo("stopping after the image at hand")
+        typer.echo("stopping after the current image")

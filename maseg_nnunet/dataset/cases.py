@@ -1,4 +1,7 @@
-"""The cases of a converted data set: where their images and masks are, and how a mask is read. Not their scores."""
+"""The cases of a converted data set: which are selected, where their images and masks are, and how these are read.
+
+Images and masks are 2D files with one value per pixel. The scores of a case are in `evaluation/`.
+"""
 
 from __future__ import annotations
 
@@ -10,39 +13,35 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
+from maseg_nnunet.arrays import Pixels, Shape, Spacing
 from maseg_nnunet.dataset.folders import (
     DATASET_JSON,
     ENDING,
-    RAW,
-    dataset_folder,
-    nnunet_folder,
+    IMAGES_TEST,
+    IMAGES_TRAIN,
+    LABELS_TEST,
+    LABELS_TRAIN,
 )
 from maseg_nnunet.dataset.manifest import SUBSETS, ManifestRow, read_manifest
 from maseg_nnunet.errors import DatasetError, UsageError
 from maseg_nnunet.mammogram import Intent
 
 ENDINGS: Final = (".nii.gz", ".nii", ".png", ".mha", ".nrrd")
-"""Files that count as masks in a folder of predictions; the rest (plans.json, summary.json) is nnU-Net's own."""
-
-
-def find_dataset(name: str) -> Path:
-    """The folder of a converted data set: a path, an id (506), or a name (Dataset506_MiniMias) below `nnUNet_raw`."""
-    if Path(name).is_dir():
-        return Path(name)
-    raw = nnunet_folder(RAW)
-    if name.isdecimal():
-        return dataset_folder(raw, int(name))
-    if not (raw / name).is_dir():
-        raise DatasetError(f"{name} is neither a folder nor a data set in {raw}")
-    return raw / name
+"""Files in a folder of predictions that count as masks; the others (plans.json, summary.json) are nnU-Net's own."""
 
 
 def select_rows(dataset: Path, splits: Collection[str] = ("test",), intents: Collection[str] = ()) -> list[ManifestRow]:
-    """The manifest's rows of the subsets `splits` and, where given, of the `intents`.
+    """Read the manifest's rows of some subsets and intents.
 
-    Raises UsageError for an unknown name, DatasetError where no row is left.
+    Args:
+        dataset: The converted data set's folder.
+        splits: Subsets to select.
+        intents: Intents to select; empty selects all.
+
+    Raises:
+        UsageError: A subset or intent is unknown.
+        DatasetError: No row is selected, or the manifest is missing or broken.
     """
     _check_names("--split", splits, SUBSETS)
     _check_names("--intent", intents, [intent.value for intent in Intent])
@@ -54,43 +53,43 @@ def select_rows(dataset: Path, splits: Collection[str] = ("test",), intents: Col
 
 def _check_names(option: str, names: Collection[str], allowed: Sequence[str]) -> None:
     if unknown := set(names) - set(allowed):
-        raise UsageError(f"{option} {', '.join(sorted(unknown))} is unknown, there are {', '.join(allowed)}")
+        raise UsageError(f"{option} {', '.join(sorted(unknown))} is unknown, choose from {', '.join(allowed)}")
 
 
-def masks_in(folder: Path) -> dict[str, Path]:
-    """Case to file of every mask in `folder`. Raises DatasetError where there is none, or two for one case."""
-    if not folder.is_dir():
-        raise DatasetError(f"{folder} is no folder of masks")
-    found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        ending = next((ending for ending in ENDINGS if path.name.lower().endswith(ending)), None)
-        if ending is None or path.name.startswith("."):
-            continue
-        case = path.name[: -len(ending)]
-        if case in found:
-            raise DatasetError(f"{folder} holds two masks of {case}: {found[case].name} and {path.name}")
-        found[case] = path
-    if not found:
-        raise DatasetError(f"{folder} holds no mask ({', '.join(ENDINGS)})")
-    return found
+def image_path(folder: Path, case: str, subset: str) -> Path:
+    """The path that conversion gives to a case's image, its one channel."""
+    place = {"predict": folder, "test": folder / IMAGES_TEST}.get(subset, folder / IMAGES_TRAIN)
+    return place / f"{case}_0000{ENDING}"
 
 
-def reference_of(dataset: Path, row: ManifestRow) -> Path:
-    """Where the reference mask of a case lies, whether or not it does.
+def label_path(folder: Path, case: str, subset: str) -> Path | None:
+    """The path that conversion gives to a case's mask; None for an exam to be predicted."""
+    return None if subset == "predict" else _label_file(folder, case, subset)
 
-    The training cases of a combined set lie in the sets they came from; dataset.json says where.
-    """
-    own = dataset / ("labelsTs" if row.subset == "test" else "labelsTr") / f"{row.case}{ENDING}"
-    return own if own.exists() else _elsewhere(dataset, row.case, "label") or own
+
+def _label_file(folder: Path, case: str, subset: str) -> Path:
+    return folder / (LABELS_TEST if subset == "test" else LABELS_TRAIN) / f"{case}{ENDING}"
 
 
 def image_of(dataset: Path, row: ManifestRow) -> Path:
-    """Where the converted image of a case lies, as `reference_of`."""
-    own = dataset / ("imagesTs" if row.subset == "test" else "imagesTr") / f"{row.case}_0000{ENDING}"
-    return own if own.exists() else _elsewhere(dataset, row.case, "images") or own
+    """The path of a case's converted image. It is in another data set if `dataset` is combined.
+
+    The file may be missing.
+
+    Raises:
+        DatasetError: dataset.json is broken.
+    """
+    own = image_path(dataset, row.case, row.subset)
+    return own if own.exists() else _in_part(dataset, row.case, "images") or own
 
 
-def _elsewhere(dataset: Path, case: str, what: str) -> Path | None:
+def reference_of(dataset: Path, row: ManifestRow) -> Path:
+    """The path of a case's reference mask, as `image_of`."""
+    own = _label_file(dataset, row.case, row.subset)
+    return own if own.exists() else _in_part(dataset, row.case, "label") or own
+
+
+def _in_part(dataset: Path, case: str, what: str) -> Path | None:
     """The file of a combined set's training case, as nnU-Net finds it: by dataset.json's key `dataset`."""
     description = _description(dataset / DATASET_JSON)
     try:
@@ -98,7 +97,7 @@ def _elsewhere(dataset: Path, case: str, what: str) -> Path | None:
         name = files[0] if isinstance(files, list) else files
         return dataset / os.path.expandvars(name) if name else None
     except (AttributeError, IndexError, TypeError) as error:
-        raise DatasetError(f"{dataset / DATASET_JSON} names no {what} of {case}") from error
+        raise DatasetError(f"{dataset / DATASET_JSON} names no {what} of {case}: combine the data set again") from error
 
 
 @lru_cache(maxsize=4)
@@ -111,19 +110,55 @@ def _description(path: Path) -> Any:
         raise DatasetError(f"{path} is not JSON ({error})") from error
 
 
-def read_labels(path: Path) -> tuple[npt.NDArray[Any], tuple[float, float] | None]:
-    """Values (rows, columns) of an image or mask as they are in the file, and its (row, column) spacing, None for PNG.
+def masks_in(folder: Path) -> dict[str, Path]:
+    """List the masks in a folder of predictions.
 
-    Raises ValueError for a file that is no 2D image.
+    Returns:
+        Case to file.
+
+    Raises:
+        DatasetError: There is no such folder, it has no masks, or it has two masks of one case.
+    """
+    if not folder.is_dir():
+        raise DatasetError(f"there is no folder of masks {folder}")
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        ending = next((ending for ending in ENDINGS if path.name.lower().endswith(ending)), None)
+        if ending is None or path.name.startswith("."):
+            continue
+        case = path.name[: -len(ending)]
+        if case in found:
+            raise DatasetError(f"{folder} holds two masks of {case}: {found[case].name} and {path.name}; remove one")
+        found[case] = path
+    if not found:
+        raise DatasetError(f"{folder} holds no mask ({', '.join(ENDINGS)})")
+    return found
+
+
+def read_pixels(path: Path) -> tuple[Pixels, Spacing | None]:
+    """Read a 2D image or mask.
+
+    Returns:
+        The values in the file, (rows, columns), and the (row, column) spacing in mm, None for PNG.
+
+    Raises:
+        ValueError: The file is not a 2D image with one value per pixel.
     """
     import SimpleITK as sitk  # noqa: N813
 
-    shape, spacing = _grid(path)
+    shape, spacing = read_grid(path)
     return np.asarray(sitk.GetArrayFromImage(sitk.ReadImage(str(path)))).reshape(shape), spacing
 
 
-def _grid(path: Path) -> tuple[tuple[int, int], tuple[float, float] | None]:
-    """Shape (rows, columns) and spacing (row, column) in mm, None for PNG, of a 2D image. Raises ValueError."""
+def read_grid(path: Path) -> tuple[Shape, Spacing | None]:
+    """Read the grid of a 2D image or mask from its header alone.
+
+    Returns:
+        The shape (rows, columns), and the (row, column) spacing in mm, None for PNG.
+
+    Raises:
+        ValueError: The file is not a 2D image with one value per pixel.
+    """
     import SimpleITK as sitk  # noqa: N813
 
     reader = sitk.ImageFileReader()
@@ -131,22 +166,10 @@ def _grid(path: Path) -> tuple[tuple[int, int], tuple[float, float] | None]:
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:
-        raise ValueError("no image that ITK can read") from error
+        raise ValueError("not an image that ITK can read") from error
     columns, rows, *slices = reader.GetSize()
     if any(count != 1 for count in slices) or reader.GetNumberOfComponents() != 1:
-        raise ValueError(f"{reader.GetSize()} pixels of {reader.GetNumberOfComponents()} values, not one 2D mask")
+        size, values = reader.GetSize(), reader.GetNumberOfComponents()
+        raise ValueError(f"{size} pixels of {values} values each, not a 2D image with one value per pixel")
     across, down = reader.GetSpacing()[:2]
     return (int(rows), int(columns)), None if path.suffix.lower() == ".png" else (down, across)
-
-
-def image_path(folder: Path, case: str, subset: str) -> Path:
-    """Where the one channel of a case lies."""
-    place = {"predict": folder, "test": folder / "imagesTs"}.get(subset, folder / "imagesTr")
-    return place / f"{case}_0000{ENDING}"
-
-
-def label_path(folder: Path, case: str, subset: str) -> Path | None:
-    """Where the mask of a case lies; None for an exam to be predicted."""
-    if subset == "predict":
-        return None
-    return folder / ("labelsTs" if subset == "test" else "labelsTr") / f"{case}{ENDING}"

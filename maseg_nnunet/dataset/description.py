@@ -1,4 +1,4 @@
-"""nnU-Net's description of a data set of mammograms, dataset.json: what is the same in all of them, said once."""
+"""dataset.json, nnU-Net's description of a data set: what is the same for all data sets of mammograms."""
 
 from __future__ import annotations
 
@@ -18,7 +18,16 @@ def dataset_json(
     reference: str = "",
     settings: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The content of dataset.json: one channel that nnU-Net leaves as it is, our labels, `settings` under "maseg"."""
+    """The content of dataset.json: one channel that nnU-Net does not normalize, and the labels of `LABELS`.
+
+    Args:
+        training_cases: Number of cases in imagesTr.
+        name: Name of the data set, without nnU-Net's number.
+        description: One line about the data set.
+        licence: Its licence.
+        reference: Its publication.
+        settings: Further entries under the key "maseg".
+    """
     return {
         "channel_names": {"0": "noNorm"},
         "labels": dict(LABELS),

@@ -1,7 +1,7 @@
-"""The cases a fold trains and validates on, by woman and never by image. Not how they are drawn: that is conversion.
+"""The cases that a fold trains and validates on: split by woman, never by image. Conversion draws the split.
 
-nnU-Net, where it finds no split or too few folds, draws 80:20 by image, and a woman's other breast then tells the
-answer. Here each of these is an error.
+If nnU-Net finds no split, or too few folds, it splits by image, so that a woman may be on both sides. Here each of
+these is an error.
 """
 
 from __future__ import annotations
@@ -19,22 +19,28 @@ from maseg_nnunet.errors import DatasetError
 from maseg_nnunet.files import atomic, write_json
 
 LEFT_OUT: Final = "left_out"
-"""Key of a fold in a combined set's folds.json: the part that it leaves out."""
+"""Key in a combined set's folds.json: the data set that a fold leaves out."""
 
 HELD_BACK: Final = "held_back"
-"""Key of a fold there: the number of the share of the women that it holds back."""
+"""Key in folds.json: the number of the share of the women that a fold holds out."""
 
 CASES: Final = "cases.json"
-"""File in a training's folder: the cases it trains and validates on."""
+"""File in a training's folder, which records the cases it trains and validates on."""
 
 _LOGGER = logging.getLogger(__name__)
 
 
 def fetch(folder: Path, raw: Path | None, names: Iterable[str] = (SPLITS, MANIFEST, VOI_LUTS)) -> None:
-    """Copy those of `names` that `folder` (preprocessed) lacks and `raw`, the converted data set, has.
+    """Copy files that are missing from a preprocessed data set, because nnU-Net's own planner does not copy them.
 
-    nnU-Net's own planner does not know these files and leaves them behind. Raises DatasetError where there are others
-    than `raw` has by now, but for a split, which may be a person's own.
+    Args:
+        folder: The preprocessed data set.
+        raw: The converted data set, None if it is not there.
+        names: The files to copy.
+
+    Raises:
+        DatasetError: A file in `folder` differs from that in `raw`. A split may differ, because a user may have written
+            another one.
     """
     for name in names:
         if raw is None or not (raw / name).is_file():
@@ -44,25 +50,33 @@ def fetch(folder: Path, raw: Path | None, names: Iterable[str] = (SPLITS, MANIFE
                 shutil.copyfile(raw / name, temporary)
         elif name != SPLITS and (folder / name).read_bytes() != (raw / name).read_bytes():
             raise DatasetError(
-                f"{folder / name} is not that of {raw}, which was converted or combined since: run `maseg plan`, or "
-                "remove the file and plan as before"
+                f"{folder / name} differs from that of {raw}, which was converted or combined since: run `maseg plan`, "
+                "or remove the file and plan as before"
             )
 
 
 def read_fold(folder: Path, fold: int) -> tuple[list[str], list[str]]:
-    """Cases to train and to validate on in `fold`, from splits_final.json in `folder`, checked by the manifest.
+    """Read a fold from splits_final.json, and check it against the manifest.
 
-    Cases whose quality in the manifest is `exclude` are left out: their reference muscle is known to be wrong.
+    Without a manifest, women can't be checked; that is logged as a warning.
 
-    Raises DatasetError where the file or the fold is missing or empty, where a case or, by the manifest, a woman is on
-    both sides or is to be tested, or where the manifest lacks a case. Without a manifest women can't be checked: a
-    warning says so.
+    Args:
+        folder: The preprocessed data set.
+        fold: Number of the fold.
+
+    Returns:
+        The cases to train on and those to validate on, without cases whose quality is `exclude`: their reference muscle
+        is known to be wrong.
+
+    Raises:
+        DatasetError: The file or the fold is missing or empty, a case or a woman is on both sides, a woman is to be
+            tested, or a case is missing from the manifest.
     """
     splits = _read_splits(folder / SPLITS)
     if not 0 <= fold < len(splits):
         raise DatasetError(
-            f"{folder / SPLITS} has the folds 0 to {len(splits) - 1}, not {fold}; nnU-Net would draw by image here, "
-            "which puts a woman's two breasts on both sides: train a fold that is there"
+            f"{folder / SPLITS} has the folds 0 to {len(splits) - 1}, not {fold}; nnU-Net would split by image here, "
+            "which puts a woman's images on both sides: train an existing fold"
         )
     train, validation = splits[fold]["train"], splits[fold]["val"]
     if not train or not validation:
@@ -73,14 +87,14 @@ def read_fold(folder: Path, fold: int) -> tuple[list[str], list[str]]:
         raise DatasetError(f"fold {fold} of {folder / SPLITS} trains and validates on {_some(shared)}: convert again")
     if not (folder / MANIFEST).is_file():
         _LOGGER.warning(
-            "no %s in %s: it can't be checked that no woman is on both sides of the split", MANIFEST, folder
+            "no %s in %s: it can't be checked whether a woman is on both sides of the split", MANIFEST, folder
         )
         return list(train), list(validation)
     rows = {row.case: row for row in read_manifest(folder / MANIFEST)}
     woman = {case: row.woman for case, row in rows.items()}
     if unknown := sorted(case for case in (*train, *validation) if case not in woman):
         raise DatasetError(
-            f"{folder / MANIFEST} lacks {_some(unknown)}, which fold {fold} names: convert and plan again"
+            f"fold {fold} has cases that are missing from {folder / MANIFEST}, {_some(unknown)}: convert and plan again"
         )
     tested = {row.woman for row in rows.values() if row.subset == "test"}
     if seen := sorted(case for case in (*train, *validation) if woman[case] in tested):
@@ -98,7 +112,7 @@ def read_fold(folder: Path, fold: int) -> tuple[list[str], list[str]]:
 
 
 def without_excluded(folder: Path, cases: Iterable[str]) -> list[str]:
-    """`cases` but for those that the manifest in `folder`, if there is one, has as `exclude`."""
+    """`cases` without those whose quality in the manifest in `folder` is `exclude`; all if there is no manifest."""
     rows = read_manifest(folder / MANIFEST) if (folder / MANIFEST).is_file() else []
     return _scored(cases, {row.case: row for row in rows})
 
@@ -108,32 +122,42 @@ def _scored(cases: Iterable[str], rows: Mapping[str, ManifestRow]) -> list[str]:
 
 
 def note_cases(output: Path, train: list[str], validation: list[str]) -> None:
-    """Write down in `output`, a training's folder, what the checkpoints there have trained and validated on."""
+    """Record in a training's folder `output` the cases that its checkpoints were trained and validated on."""
     write_json(output / CASES, {"train": list(train), "val": list(validation)})
-    (output / CASES).touch()  # it tells when, too, and an unchanged file was not written
+    (output / CASES).touch()  # its time says when; an unchanged file would not be written again
 
 
 def check_same_cases(output: Path, train: list[str], validation: list[str]) -> None:
-    """Raises DatasetError where the training in `output` has trained on other cases than these.
+    """Check that the training in the folder `output` used these cases.
 
-    Combined anew, a fold's number may mean another source left out, and women to be tested would have been trained on.
+    If a data set is combined again, the same fold may leave out another part. The women to be tested may then be women
+    that the checkpoint was trained on.
+
+    Raises:
+        DatasetError: The training used other cases.
     """
     noted = output / CASES
     if noted.is_file() and json.loads(noted.read_text()) != {"train": list(train), "val": list(validation)}:
-        raise DatasetError(f"{output} was trained on other cases than its fold has now: remove it to train anew")
+        raise DatasetError(f"{output} was trained on other cases than its fold has now: remove it and train again")
 
 
 def check_cases(output: Path, preprocessed: Path, fold: int) -> None:
-    """Raises DatasetError where the training in `output` is of other cases than `fold` of `preprocessed` has.
+    """Check that the training in a folder is up to date with its preprocessed data set.
 
-    Also where they were preprocessed since. `output` is nnU-Net's TRAINER__PLANS__CONFIGURATION/fold_N.
+    Args:
+        output: nnU-Net's folder TRAINER__PLANS__CONFIGURATION/fold_N.
+        preprocessed: The preprocessed data set.
+        fold: Number of the fold.
+
+    Raises:
+        DatasetError: The training used other cases than the fold has now, or they were preprocessed again since.
     """
     if not (output / CASES).is_file():
         return
     check_same_cases(output, *read_fold(preprocessed, fold))
     stored = finished_marker(preprocessed, "_".join(output.parent.name.split("__")[1:]))
     if stored.is_file() and stored.stat().st_mtime_ns > (output / CASES).stat().st_mtime_ns:
-        raise DatasetError(f"{output} was trained before its data were preprocessed anew: remove it to train anew")
+        raise DatasetError(f"{output} was trained before its data were preprocessed again: remove it and train again")
 
 
 def _read_splits(path: Path) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""manifest.csv: one row a case, enough to split by woman, to report, and to put a mask back onto its source's grid."""
+"""manifest.csv: one row per case, with all that splits, reports and masks on the source's grid need to know."""
 
 from __future__ import annotations
 
@@ -19,13 +19,32 @@ SUBSETS: Final = ("train", "val", "test", "predict")
 
 @dataclass(frozen=True, order=True)
 class ManifestRow:
-    """One case. Every field is text or a number as the CSV shows it; none identifies a patient.
+    """One case. Every field is text or a number as in the CSV, and none identifies a patient.
 
-    `source`: the line of sources.csv (never copied into a report) with the file's real path. `twin`: the case of the
-    raw or processed partner. `spacing_row`, `spacing_column`: of the source, mm. `rows`, `columns`: of the source.
-    `target_spacing`: of the converted image, mm, 0 where it keeps the source's grid. `flags`: joined by "; ".
-    `quality`: of the reference mask: "", ok, minor, uncertain or exclude. `background_tissue` and `abnormality` are
-    mini-MIAS's. `dataset`: the data set's key (vendor name) the case came from.
+    Attributes:
+        case: Name of the case.
+        subset: One of `SUBSETS`.
+        woman: Pseudonym of the woman, or her published name.
+        exam: Pseudonym of the exam.
+        view: Value of `mammogram.View`.
+        side: Value of `mammogram.Side`.
+        intent: Value of `mammogram.Intent`.
+        dataset: Key of the data set that the case came from, a vendor for instance.
+        vendor: Vendor of the system that made the image.
+        model: ManufacturerModelName.
+        source: The line of sources.csv with the file's real path, which is never copied into a report.
+        sop_class: Name of the SOP class.
+        twin: Case of the raw or processed partner, empty if there is none.
+        spacing_row: Of the source, mm.
+        spacing_column: Of the source, mm.
+        spacing_source: The attribute that the spacing came from.
+        rows: Of the source.
+        columns: Of the source.
+        target_spacing: Of the converted image, mm; 0 if it keeps the source's grid.
+        quality: Of the reference mask: empty, ok, minor, uncertain or exclude.
+        background_tissue: As mini-MIAS publishes it.
+        abnormality: As mini-MIAS publishes it.
+        flags: Values of `mammogram.Flag`, separated by "; ".
     """
 
     case: str
@@ -73,17 +92,22 @@ _TYPES: Final = {f.name: {"int": int, "float": float}.get(str(f.type), str) for 
 
 
 def row_to_csv(row: ManifestRow) -> list[str]:
-    """The row's cells in the order of COLUMNS."""
+    """The row's cells, in the order of `MANIFEST_COLUMNS`."""
     return [str(getattr(row, name)) for name in MANIFEST_COLUMNS]
 
 
 def row_from_csv(cells: dict[str, str]) -> ManifestRow:
-    """The inverse of `row_to_csv`. Raises ValueError or KeyError on cells that are none."""
+    """The row of `cells`, column to cell: the inverse of `row_to_csv`.
+
+    Raises:
+        KeyError: A column is missing.
+        ValueError: A cell should be a number and is not.
+    """
     return ManifestRow(**{name: _TYPES[name](cells[name]) for name in MANIFEST_COLUMNS})
 
 
 def write_manifest(path: Path, rows: Iterable[ManifestRow]) -> bool:
-    """Write `rows` sorted by case; tell whether the file changed."""
+    """Write `rows` sorted by case; return whether the file changed."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(MANIFEST_COLUMNS)
@@ -92,9 +116,13 @@ def write_manifest(path: Path, rows: Iterable[ManifestRow]) -> bool:
 
 
 def read_manifest(path: Path) -> list[ManifestRow]:
-    """The rows of `path`, or of the manifest in the folder `path`.
+    """Read a manifest.
 
-    Raises DatasetError where there is none, or it is broken.
+    Args:
+        path: The file, or the folder that contains it.
+
+    Raises:
+        DatasetError: The manifest is missing or broken.
     """
     path = path / MANIFEST if path.is_dir() else path
     if not path.is_file():

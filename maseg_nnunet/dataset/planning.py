@@ -1,12 +1,12 @@
-"""From a plan template to what `nnUNetv2_train` needs: nnU-Net's plans file, and the data preprocessed for it.
+"""From a plan template to what `nnUNetv2_train` needs: nnU-Net's plans file and the preprocessed data.
 
-A template (the JSON files of `maseg_nnunet.plans`) names what the paper or a measurement fixes: spacing, patch, batch,
-network. The data set gives the rest, which nnU-Net's own fingerprint and preprocessing find out; nothing is resampled
-or normalized by this project here. nnU-Net's own planner stays as usable on the same data set.
+A template (a JSON file of `maseg_nnunet.plans`) has what the paper or a measurement fixes: spacing, patch size, batch
+size, network. The rest depends on the data set and comes from nnU-Net's own fingerprint and preprocessing; this project
+does no resampling and no normalization here. nnU-Net's own planner can be used on the same data set.
 
-In nnUNet_preprocessed/DatasetNNN_Name this leaves, beside nnU-Net's files: the plans file NAME.json; copies of
-dataset.json, splits_final.json, manifest.csv and voi_luts.json, so that training needs nothing of nnUNet_raw; and
-.NAME_2d.json, written last, which says for which settings the folder NAME_2d was preprocessed to its end.
+These files are added to nnU-Net's own in nnUNet_preprocessed/DatasetNNN_Name: the plans file NAME.json; copies of
+dataset.json, splits_final.json, manifest.csv and voi_luts.json, so that training does not need nnUNet_raw; and
+.NAME_2d.json. That file is written last and records the settings for which the folder NAME_2d is complete.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ import numpy as np
 from maseg_nnunet.dataset.folders import (
     DATASET_JSON,
     FINGERPRINT,
+    IMAGES_TRAIN,
+    LABELS_TRAIN,
     PREPROCESSED,
     RAW,
     RESULTS,
@@ -45,21 +47,25 @@ logger = logging.getLogger(__name__)
 CONFIGURATION: Final = "2d"
 
 _SAMPLES: Final = 1_000_000
-"""Gray values that nnU-Net's fingerprint draws; its own 1e8 take gigabytes, for statistics that no plan here uses."""
+"""Gray values that nnU-Net's fingerprint samples. nnU-Net's default needs much memory for statistics that go unused."""
 
 _LINEAR: Final = {"is_seg": False, "order": 1, "order_z": 0, "force_separate_z": None}
 
 
 def template_names() -> list[str]:
-    """The templates that come with the package, sorted."""
+    """The names of the templates in the package, sorted."""
     names = (entry.name for entry in files("maseg_nnunet.plans").iterdir())
     return sorted(name.removesuffix(".json") for name in names if name.endswith(".json"))
 
 
 def load_template(name: str) -> dict[str, Any]:
-    """The template's content: description, spacing (mm), patch_size, batch_size, architecture.
+    """Read a plan template.
 
-    Raises PlanError where there is no template of that name.
+    Returns:
+        Its keys description, spacing (mm), patch_size, batch_size and architecture.
+
+    Raises:
+        PlanError: There is no template of that name.
     """
     if name not in template_names():
         raise PlanError(f"no plan template {name!r}: there are {', '.join(template_names())}")
@@ -68,14 +74,26 @@ def load_template(name: str) -> dict[str, Any]:
 
 
 def plan(dataset_id: int, template: str, *, preprocess: bool = True, workers: int = 2) -> Path:
-    """Plan, and preprocess, data set `dataset_id` of nnUNet_raw by `template`; the path of the plans file.
+    """Plan a data set of nnUNet_raw, and preprocess it.
 
-    Run again, it does only what is missing or out of date: a file that is newer than what was made of it, another
-    template, or a preprocessing that was interrupted. `workers` processes are spawned for the fingerprint and for
-    preprocessing, so a script that calls this needs its `if __name__ == "__main__":`.
+    A second run does only what is missing or out of date: a file is newer than what was made from it, the template is
+    another one, or preprocessing was interrupted. The fingerprint and preprocessing run in spawned processes, so a
+    script that calls this needs `if __name__ == "__main__":`.
 
-    Raises PlanError (no such template), UsageError (nnU-Net's folders are not set), DatasetError (no such data set, one
-    without splits, not in VOI units, with files missing or unreadable).
+    Args:
+        dataset_id: Number of the data set.
+        template: Name of the plan template.
+        preprocess: Whether to preprocess as well.
+        workers: Number of processes.
+
+    Returns:
+        The path of the plans file.
+
+    Raises:
+        PlanError: There is no such template.
+        UsageError: nnU-Net's folders are not set.
+        DatasetError: There is no such data set, it has no splits, it is not in VOI units, or its files are missing or
+            unreadable.
     """
     settings = load_template(template)
     raw = dataset_folder(nnunet_folder(RAW), dataset_id)
@@ -105,10 +123,20 @@ def fill(
     dataset: Mapping[str, Any],
     fingerprint: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """nnU-Net's plans of `template`, called `name`, for a data set's dataset.json and fingerprint.
+    """Fill a template in to make nnU-Net's plans.
 
-    Images are resampled linearly, labels by nnU-Net's linear vote; values stay as they are, since VOI units are
+    Images are resampled linearly, and labels by nnU-Net's linear vote. Images are not normalized, because VOI units are
     normalized already and the network clamps them.
+
+    Args:
+        template: A template's content.
+        name: Name of the plans.
+        dataset_name: Name of the data set, with nnU-Net's number.
+        dataset: The content of dataset.json.
+        fingerprint: nnU-Net's fingerprint of the data set.
+
+    Returns:
+        The content of the plans file.
     """
     spacings = np.asarray(fingerprint["spacings"], dtype=float)
     shapes = np.asarray(fingerprint["shapes_after_crop"], dtype=float)
@@ -149,12 +177,12 @@ def fill(
 
 
 def _refuse_second_name(name: str, dataset_id: int) -> None:
-    """nnU-Net gives up where one id has two names anywhere; say which and where before it does."""
+    """Raise DatasetError if another data set has the same number in any of nnU-Net's folders; nnU-Net would fail."""
     for variable in (PREPROCESSED, RESULTS):
         if base := os.environ.get(variable):
             for other in sorted(Path(base).glob(f"Dataset{dataset_id:03d}_*")):
                 if other.is_dir() and other.name != name:
-                    raise DatasetError(f"{other} has the id of {name} in {RAW}: rename or remove one of the two")
+                    raise DatasetError(f"{other} has the id of {name} in {RAW}: rename or remove one of them")
 
 
 def _read_dataset(raw: Path) -> dict[str, Any]:
@@ -175,19 +203,19 @@ Cases = Mapping[str, Sequence[Path]]
 
 
 def _training_files(raw: Path, dataset: Mapping[str, Any]) -> Cases:
-    """Image and label files of each training case, as nnU-Net finds them. Raises DatasetError where one is missing."""
+    """Image and label files of each training case, as nnU-Net finds them. Raises DatasetError if one is missing."""
     ending = dataset["file_ending"]
     if "dataset" in dataset:
         entries = dataset["dataset"].items()
         cases = {case: [raw / os.path.expandvars(p) for p in (*e["images"], e["label"])] for case, e in entries}
     else:
         first = f"_0000{ending}"
-        names = sorted(path.name.removesuffix(first) for path in (raw / "imagesTr").glob(f"*{first}"))
+        names = sorted(path.name.removesuffix(first) for path in (raw / IMAGES_TRAIN).glob(f"*{first}"))
         channels = range(len(dataset["channel_names"]))
         cases = {
             name: [
-                *(raw / "imagesTr" / f"{name}_{channel:04d}{ending}" for channel in channels),
-                raw / "labelsTr" / f"{name}{ending}",
+                *(raw / IMAGES_TRAIN / f"{name}_{channel:04d}{ending}" for channel in channels),
+                raw / LABELS_TRAIN / f"{name}{ending}",
             ]
             for name in names
         }
@@ -203,7 +231,7 @@ def _flat(cases: Cases) -> Iterator[Path]:
 
 
 def _check_splits(raw: Path, cases: Cases) -> None:
-    """A split that is missing, or names a case that is not there, would end in nnU-Net's own split: by image."""
+    """Raise DatasetError for a split that is missing or has unknown cases; nnU-Net would make its own, by image."""
     path = raw / SPLITS
     if not path.is_file():
         raise DatasetError(f"{path} is missing, and nnU-Net would split by image, not by woman: convert the set again")
@@ -212,11 +240,11 @@ def _check_splits(raw: Path, cases: Cases) -> None:
     except (ValueError, KeyError, TypeError) as error:
         raise DatasetError(f"{path} is not a list of folds with train and val: convert the set again") from error
     if unknown := sorted(named - set(cases)):
-        raise DatasetError(f"{path} names {len(unknown)} cases that are not in imagesTr, {unknown[0]} for one")
+        raise DatasetError(f"{path} names {len(unknown)} cases that are not in imagesTr, {unknown[0]} for example")
 
 
 def _fingerprint(name: str, path: Path, cases: Cases, newest: float, workers: int) -> dict[str, Any]:
-    """nnU-Net's fingerprint, extracted anew where it is missing, older than the data, or of another number of cases."""
+    """nnU-Net's fingerprint, extracted if it is missing, older than the data, or has another number of cases."""
     if path.is_file() and path.stat().st_mtime >= newest:
         with contextlib.suppress(ValueError, KeyError):
             fingerprint: dict[str, Any] = json.loads(path.read_bytes())
@@ -233,11 +261,11 @@ def _fingerprint(name: str, path: Path, cases: Cases, newest: float, workers: in
 
 
 def _preprocess(dataset_id: int, plans: Path, cases: Cases, newest: float, workers: int) -> None:
-    """nnU-Net's preprocessing, unless it was finished for these settings and these files."""
+    """Run nnU-Net's preprocessing, unless it is already complete for these settings and these files."""
     configuration = json.loads(plans.read_bytes())["configurations"][CONFIGURATION]
     folder = plans.parent / configuration["data_identifier"]
     done = finished_marker(plans.parent, folder.name)
-    # What the stored arrays depend on; network and batch may change without it.
+    # The stored arrays depend on these settings; network and batch size may change.
     wanted = {key: value for key, value in configuration.items() if key not in ("architecture", "batch_size")}
     if done.is_file() and done.stat().st_mtime >= newest and json.loads(done.read_bytes()) == wanted:
         stored = {path.name for path in folder.glob("*")}
@@ -246,7 +274,7 @@ def _preprocess(dataset_id: int, plans: Path, cases: Cases, newest: float, worke
             return
     from nnunetv2.experiment_planning.plan_and_preprocess_api import preprocess_dataset
 
-    # It begins by removing what is there: another run's, if that is at it.
+    # nnU-Net first removes the folder, which another run may be writing to.
     with locked(plans.parent / ".lock"), _nnunet("preprocess", plans.parent.name):
         done.unlink(missing_ok=True)
         preprocess_dataset(dataset_id, plans.stem, (CONFIGURATION,), (workers,))
@@ -255,7 +283,7 @@ def _preprocess(dataset_id: int, plans: Path, cases: Cases, newest: float, worke
 
 @contextlib.contextmanager
 def _nnunet(what: str, name: str) -> Iterator[None]:
-    """nnU-Net's prints go to the log (its progress bars, on stderr, stay), its exceptions become DatasetError."""
+    """Send nnU-Net's prints to the log and turn its exceptions into DatasetError; progress bars stay on stderr."""
     output = io.StringIO()
     try:
         with contextlib.redirect_stdout(output), warnings.catch_warnings():

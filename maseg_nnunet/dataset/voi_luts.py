@@ -1,20 +1,22 @@
-"""voi_luts.json: the look-up tables of every case."""
+"""voi_luts.json: the look-up tables of every case, by which training turns VOI units into other displayed images."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
-from maseg_nnunet.dataset.folders import VOI_LUTS
-from maseg_nnunet.dataset.manifest import ManifestRow
 from maseg_nnunet.errors import DatasetError
 from maseg_nnunet.files import write_text
 from maseg_nnunet.voi import CaseLuts
 
 
 def read_voi_luts(path: Path) -> dict[str, CaseLuts]:
-    """The look-up tables of every case in voi_luts.json. Raises DatasetError where it is broken."""
+    """Read the look-up tables of every case.
+
+    Raises:
+        DatasetError: The file is missing, is not JSON, or has other contents than this version writes.
+    """
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
         return {case: CaseLuts.from_json(entry) for case, entry in entries.items()}
@@ -24,7 +26,12 @@ def read_voi_luts(path: Path) -> dict[str, CaseLuts]:
         ) from error
 
 
-def write_voi_luts(folder: Path, rows: Iterable[ManifestRow], luts: Mapping[str, str]) -> None:
-    """voi_luts.json from the JSON of each case's look-up tables, one case a line."""
-    lines = (f"{json.dumps(row.case)}: {luts[row.case]}" for row in sorted(rows))
-    write_text(folder / VOI_LUTS, "{\n" + ",\n".join(lines) + "\n}\n")
+def write_voi_luts(path: Path, luts: Mapping[str, str]) -> None:
+    """Write the look-up tables of every case, one case per line, sorted by case.
+
+    Args:
+        path: The file to write.
+        luts: Each case's look-up tables, already as JSON (`CaseLuts.to_json`).
+    """
+    lines = (f"{json.dumps(case)}: {luts[case]}" for case in sorted(luts))
+    write_text(path, "{\n" + ",\n".join(lines) + "\n}\n")

@@ -1,1 +1,1 @@
-"""Evaluation: metrics, tables, statistics, report."""
+"""Evaluation: scores of predicted masks, tables, statistical tests and the HTML report."""

@@ -1,4 +1,7 @@
-"""The report's charts, drawn as SVG so that the page needs no script and prints sharply. Not the pictures of cases."""
+"""The report's charts: box plots of Dice and Bland–Altman plots of areas.
+
+They are SVG, so they need no script and print sharply. The pictures of cases are in `pictures.py`.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLOURS: Final = {"MLO": "#1f5a96", "CC": "#d1762b"}
-"""By view; dark enough to print in gray, apart for colour-blind readers."""
+"""Colour of each view; dark enough to print in gray, and distinct for colour-blind readers."""
 
 _OTHER_COLOUR: Final = "#6b6b6b"
 
@@ -27,10 +30,16 @@ SCORES: Final = {"dice_overall": "Overall", "dice_breast": "Breast", "dice_pecto
 
 
 def dice_boxes(cases: pd.DataFrame) -> str:
-    """Box plots of the three Dice scores, a group of boxes each `group`, a box each `view_group`; an SVG element.
+    """Draw box plots of the three Dice scores by group and view.
 
-    Box: quartiles and median; whiskers: the furthest case within 1.5 interquartile ranges; beyond, every case a point
-    that links to its row.
+    The box shows quartiles and median. The whiskers reach to the most extreme case within 1.5 times the interquartile
+    range. Each case beyond is a point that links to its row.
+
+    Args:
+        cases: Scored cases with the columns of `with_groups`.
+
+    Returns:
+        An SVG element.
     """
     groups, views = _ordered(cases["group"]), _ordered(cases["view_group"])
     with _style():
@@ -69,10 +78,17 @@ def _boxes(
 
 
 def bland_altman(cases: pd.DataFrame) -> str:
-    """Predicted less reference area against their mean, cm², for both classes; an SVG element.
+    """Draw Bland–Altman plots of the areas of both classes: predicted minus reference area against their mean, in cm².
 
-    Lines: the mean difference and the limits of agreement (± 1.96 standard deviations; images of one woman are taken
-    as independent). The muscle: judged cases where reference or prediction have one. A point links to its row.
+    The lines show the mean difference and the 95% limits of agreement (± 1.96 standard deviations; images of one woman
+    are treated as independent). Cases without the class in both masks are left out, and for the muscle those whose
+    muscle was not judged. Each point links to the row of its case.
+
+    Args:
+        cases: Scored cases with the columns of `with_groups`.
+
+    Returns:
+        An SVG element.
     """
     with _style():
         figure = _figure(2, height=3.2)
@@ -93,7 +109,7 @@ def bland_altman(cases: pd.DataFrame) -> str:
             axis.set_xlabel("Mean of reference and prediction, cm²")
             axis.set_ylabel("Prediction − reference, cm²")
             axis.grid()
-        return _svg(figure, "Bland-Altman plots of the areas of breast and pectoral muscle")
+        return _svg(figure, "Bland–Altman plots of the areas of breast and pectoral muscle")
 
 
 def _agreement(axis: Axes, difference: FloatArray) -> None:
@@ -108,7 +124,7 @@ def _agreement(axis: Axes, difference: FloatArray) -> None:
 
 
 def legend(views: Sequence[str]) -> list[tuple[str, str]]:
-    """(view, colour) of the views, for the page's legend."""
+    """(view, colour) of each view, for the page's legend."""
     return [(view, COLOURS.get(view, _OTHER_COLOUR)) for view in views]
 
 
@@ -120,7 +136,7 @@ def _points(
     colour: str,
     label: str | None = None,
 ) -> None:
-    """Points that link to the row of their case."""
+    """Draw points that link to the rows of their cases."""
     if len(x):
         points = axis.scatter(x, y, s=9, color=colour, alpha=0.75, linewidths=0, label=label, zorder=2)
         points.set_urls([f"#case-{case}" for case in cases])
@@ -135,8 +151,8 @@ def _style() -> Iterator[None]:
     import matplotlib as mpl
 
     settings: Any = {
-        "svg.fonttype": "none",  # text stays text: searchable, and in the page's font
-        "svg.hashsalt": "maseg",  # element ids that do not change from run to run
+        "svg.fonttype": "none",  # keep text as text, searchable and in the page's font
+        "svg.hashsalt": "maseg",  # the same element ids in each run
         "font.family": "sans-serif",
         "font.size": 8.5,
         "axes.spines.top": False,
@@ -150,14 +166,14 @@ def _style() -> Iterator[None]:
 
 
 def _figure(columns: int, height: float) -> Figure:
-    # The class and not pyplot: no window system, no figure left behind.
+    # Not pyplot, which needs a backend and keeps figures open.
     from matplotlib.figure import Figure
 
     return Figure(figsize=(9.6 if columns > 1 else 5, height), layout="constrained")
 
 
 def _svg(figure: Figure, described: str) -> str:
-    """The figure as an SVG element that scales with the page; `described` is its text for screen readers."""
+    """Convert a figure to an SVG element that scales with the page; `described` is its text for screen readers."""
     written = io.StringIO()
     figure.savefig(written, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     element = written.getvalue()

@@ -1,4 +1,4 @@
-"""What an evaluation leaves in its folder: cases.csv, every table as CSV, tables.md, statistics.csv, report.html."""
+"""The files that an evaluation writes: cases.csv, each table as CSV, tables.md, statistics.csv, report.html."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from maseg_nnunet.evaluation import significance as tests
 from maseg_nnunet.evaluation.pictures import Picture
 from maseg_nnunet.evaluation.report import write_report
 from maseg_nnunet.evaluation.scoring import write_cases
+from maseg_nnunet.evaluation.significance import Comparison, compare_datasets, compare_views
+from maseg_nnunet.evaluation.significance_tables import statistics_table
 from maseg_nnunet.evaluation.tables import (
     ReportTable,
     beside_published,
@@ -32,37 +33,44 @@ if TYPE_CHECKING:
 
 TABLES: Final = ("table[5-9]", "section31", "distances", "intents", "unseen", "comparison", "statistics")
 CASES: Final = ("cases", "cases_[ab]", "cases_without_*")
-"""Names of the CSV that evaluations of all kinds write, as patterns: none has them all."""
+"""Patterns of the names of the CSV files that evaluations of any kind write."""
 
 
 def tables_of(cases: pd.DataFrame) -> list[ReportTable]:
-    """Tables 5, 6 and 7, section 3.1's figures and the distances; the Dice of raw images where there are some."""
+    """Tables 5, 6 and 7, the figures of section 3.1, the boundary distances and, if images are raw, their Dice."""
     displayed = without_raw(cases)
     tables = [build(displayed) for build in (table5, table6, section31, table7, distances)]
-    if left := len(cases) - len(displayed):
-        note = f"Without {left} raw images, which the last table has."
+    if raw := len(cases) - len(displayed):
+        note = f"Without {raw} raw images, which are in the table of processed and raw images."
         tables = [replace(table, notes=(*table.notes, note)) for table in tables]
         tables.append(table8({"Dice": cases}))
     return tables
 
 
-def comparisons_of(cases: pd.DataFrame) -> list[tests.Comparison]:
-    """The paper's tests between views and between data sets, on the images of Tables 5 to 7."""
+def comparisons_of(cases: pd.DataFrame) -> list[Comparison]:
+    """The paper's comparisons of views and of data sets, on the images of Tables 5 to 7."""
     displayed = without_raw(cases)
-    return tests.compare_views(displayed) + tests.compare_datasets(displayed)
+    return compare_views(displayed) + compare_datasets(displayed)
 
 
 def write_tables(
     folder: Path,
     cases: Mapping[str, pd.DataFrame],
     tables: Sequence[ReportTable],
-    comparisons: Sequence[tests.Comparison],
+    comparisons: Sequence[Comparison],
     *,
     of_paper: bool = True,
 ) -> None:
-    """Write the scored `cases` and every table as NAME.csv, statistics.csv, and tables.md (the paper's numbers beside).
+    """Write scored cases, tables and comparisons as CSV, and tables.md, which has the paper's numbers beside ours.
 
-    What an earlier evaluation left here and this one has not is removed. `of_paper`: see `tests_table`.
+    CSV files of an earlier evaluation that this one does not write are deleted.
+
+    Args:
+        folder: Where to write.
+        cases: Name of a CSV file, without the ending, to its scored cases.
+        tables: Written as KEY.csv each.
+        comparisons: Written as statistics.csv.
+        of_paper: Whether the comparisons are the paper's, see `statistics_table`.
     """
     import pandas as pd
 
@@ -79,19 +87,26 @@ def write_tables(
     if comparisons:
         numbers = pd.DataFrame([{**asdict(c), "n": " ".join(map(str, c.n))} for c in comparisons])
         write_text(folder / "statistics.csv", numbers.to_csv(index=False, lineterminator="\n"))
-        shown.append(tests.tests_table(comparisons, of_paper=of_paper))
+        shown.append(statistics_table(comparisons, of_paper=of_paper))
     write_text(folder / "tables.md", "\n".join(markdown(table) for table in shown))
 
 
 def write_evaluation(
     folder: Path, cases: pd.DataFrame, pictures: Mapping[str, Picture], about: str
 ) -> list[ReportTable]:
-    """Write everything that scored `cases` give, and return what the terminal shows.
+    """Write all tables, comparisons and the HTML report of scored cases.
 
-    `pictures`: of the cases that get one in the page; `about`: what was scored, for the page's head.
+    Args:
+        folder: Where to write.
+        cases: Scored cases.
+        pictures: Case to its picture in the report; a case may have none.
+        about: What was scored, for the head of the report.
+
+    Returns:
+        The tables to show in the terminal.
     """
     tables, comparisons = tables_of(cases), comparisons_of(cases)
     write_tables(folder, {"cases": cases}, tables, comparisons)
-    tested = tests.tests_table(comparisons) if comparisons else None
+    tested = statistics_table(comparisons) if comparisons else None
     write_report(folder / "report.html", cases, tables, tested, pictures, title="Evaluation", subtitle=about)
     return [summary_table(without_raw(cases))]

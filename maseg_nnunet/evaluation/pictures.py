@@ -1,6 +1,7 @@
-"""The report's picture of one case: the displayed image, and the edges of prediction and reference as lines over it.
+"""The report's picture of one case: the displayed image, with the edges of prediction and reference drawn over it.
 
-Edges are lines and not pixels so that one small picture serves as thumbnail and at full size, and either can be hidden.
+Edges are vector paths, not pixels, so one small picture serves as thumbnail and at full size, and the page can hide
+the edges of either mask.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from maseg_nnunet.arrays import Mask, Region
-from maseg_nnunet.dataset.cases import image_of, masks_in, read_labels, reference_of
+from maseg_nnunet.dataset.cases import image_of, masks_in, read_pixels, reference_of
 from maseg_nnunet.dataset.manifest import ManifestRow
 from maseg_nnunet.errors import RefusedError
 from maseg_nnunet.labels import Label
@@ -29,16 +30,21 @@ from maseg_nnunet.writers.png import shrink, to_gray
 logger = logging.getLogger(__name__)
 
 LONGEST: Final = 720
-"""Longer side of a picture in pixels; the paper's 0.4 mm images are about this large."""
+"""Longer side of a picture in pixels, about that of an image with the paper's pixels of 0.4 mm."""
 
 _QUALITY: Final = 70
 _TOLERANCE: Final = 0.6
-"""Pixels by which a line may leave the edge."""
+"""Largest distance of a simplified path from the edge, in pixels of the picture."""
 
 
 @dataclass(frozen=True)
 class Edges:
-    """SVG paths in the picture's pixels: the edge of breast and background, and of breast and muscle (Fig. 3)."""
+    """The edges of one mask as SVG paths, as the paper's Fig. 3 shows them.
+
+    Attributes:
+        skin: Between the background and the breast or muscle.
+        muscle: Between the breast and the muscle.
+    """
 
     skin: str
     muscle: str
@@ -46,7 +52,15 @@ class Edges:
 
 @dataclass(frozen=True)
 class Picture:
-    """`image`: a data URI; `width`, `height`: in pixels; the edges of the prediction and of the reference."""
+    """An image and the edges over it.
+
+    Attributes:
+        image: Data URI.
+        width: Width in pixels.
+        height: Height in pixels.
+        prediction: Edges of the prediction, in these pixels.
+        reference: Edges of the reference, in these pixels.
+    """
 
     image: str
     width: int
@@ -56,9 +70,12 @@ class Picture:
 
 
 def picture_of(units: npt.NDArray[Any], prediction: Mask, reference: Mask) -> Picture:
-    """Draw a case: its image in VOI units and two masks, all (rows, columns) on one grid.
+    """Draw one case.
 
-    VOI units clamped to [0, 1] are the displayed gray.
+    Args:
+        units: Image in VOI units, shape (rows, columns). Clamped to [0, 1], they are the displayed gray.
+        prediction: Predicted labels, of the same shape.
+        reference: Reference labels, of the same shape.
     """
     small = to_gray(shrink(np.clip(units, 0, 1).astype(np.float32), LONGEST))
     _, data = cv2.imencode(".webp", small, [cv2.IMWRITE_WEBP_QUALITY, _QUALITY])
@@ -73,9 +90,13 @@ def picture_of(units: npt.NDArray[Any], prediction: Mask, reference: Mask) -> Pi
 
 
 def edges_of(mask: Mask, scale: float = 1.0) -> Edges:
-    """The two edges of `mask`, labels (rows, columns), as SVG paths in pixels times `scale`.
+    """Trace the edges of a mask.
 
-    Along the image's own border there is no edge. Where the muscle meets the background, that is the skin's edge.
+    The border of the image is not an edge. Where the muscle meets the background, the edge is the skin's.
+
+    Args:
+        mask: Labels, shape (rows, columns).
+        scale: Factor from the mask's pixels to those of the picture.
     """
     muscle = mask == Label.PECTORAL_MUSCLE
     breast = cv2.dilate((mask == Label.BREAST).view(np.uint8), np.ones((3, 3), np.uint8)) > 0
@@ -87,7 +108,7 @@ def edges_of(mask: Mask, scale: float = 1.0) -> Edges:
 
 
 def _path(region: Region, where: Region, scale: float) -> str:
-    """The outlines of `region` at the pixels of `where`, without the image's border."""
+    """The outline of `region` as an SVG path, limited to the pixels of `where`, without the border of the image."""
     outlines, _ = cv2.findContours(region.view(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
     rows, columns = region.shape
     pieces = []
@@ -100,10 +121,10 @@ def _path(region: Region, where: Region, scale: float) -> str:
 
 
 def _runs(points: npt.NDArray[Any], free: Region) -> list[npt.NDArray[Any]]:
-    """The stretches of a closed outline (n, 2) whose points are `free`; a wholly free outline is closed."""
+    """The stretches of a closed outline (n, 2) whose points are `free`; the whole outline, closed, if all are."""
     if free.all():
         return [np.concatenate([points, points[:1]])]
-    first = int(np.argmin(free))  # start where it is interrupted, so that no stretch is cut by the array's end
+    first = int(np.argmin(free))  # start at a gap, so that the end of the array does not cut a stretch in two
     points, free = np.roll(points, -first, axis=0), np.roll(free, -first)
     steps = np.diff(np.concatenate([[0], free.astype(np.int8), [0]]))
     starts, ends = np.flatnonzero(steps == 1), np.flatnonzero(steps == -1)
@@ -124,16 +145,25 @@ def draw_pictures(
     merge: Mapping[int, Label] | None = None,
     workers: int = 1,
 ) -> dict[str, Picture]:
-    """Case to picture of every case of `rows` that `score_folder` could score.
+    """Draw the pictures of some cases.
 
-    Left out: images with burned-in annotation, and those that are not there or can't be read, which is logged.
+    Args:
+        rows: Cases to draw, from the data set's manifest.
+        dataset: Folder of the converted data set.
+        predictions: Folder of predicted masks.
+        merge: Label of each value of the predictions, if they are not those of `Label`.
+        workers: Number of threads.
+
+    Returns:
+        Case to its picture. Images with burned-in annotation are left out. So are images that are missing or
+        unreadable, which is logged.
     """
     masks = masks_in(predictions)
     wanted = [row for row in rows if Flag.BURNED_IN.value not in row.flags and row.case in masks]
 
     def draw(row: ManifestRow) -> Picture | None:
         try:
-            units, _ = read_labels(image_of(dataset, row))
+            units, _ = read_pixels(image_of(dataset, row))
             shape = (int(units.shape[0]), int(units.shape[1]))
             reference = read_mask(reference_of(dataset, row), shape)
             return picture_of(units, read_mask(masks[row.case], shape, merge), reference)

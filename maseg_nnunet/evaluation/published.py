@@ -1,8 +1,8 @@
-"""The numbers of Verboom et al., J. Med. Imaging 11(1) 014001 (2024), as printed, to be set beside ours.
+"""The numbers printed in Verboom et al., J. Med. Imaging 11(1) 014001 (2024), which reports show beside ours.
 
-Cells in the order of the columns of the tables that `tables.py` builds. Nothing is computed from them. Two slips of the
-paper that bear on reading them: Table 1's caption says that mini-MIAS holds CC images only, it holds MLO images only
-(Table 5's counts agree); the text says that INbreast holds MLO images only, it holds both views.
+Cells are in the order of the columns that `tables.py` builds. Nothing is computed from them. Two errors in the paper
+matter here. The caption of Table 1 says that mini-MIAS has only CC images, but it has only MLO images (the counts of
+Table 5 agree). The text says that INbreast has only MLO images, but it has both views.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ TABLES: Final[dict[str, Rows]] = {
     "table8": _TABLE8,
     "table9": _TABLE9,
 }
-"""Key of a table to its rows: name of the row to its cells."""
+"""Key of a table to its rows; name of a row to its cells."""
 
 TESTS: Final = {
     ("MLO – CC", "overall"): "<0.001",
@@ -89,4 +89,4 @@ TESTS: Final = {
     ("processed images", "overall"): "0.11",
     ("raw images", "overall"): "<0.001",
 }
-"""(comparison, score) to the p-value printed in sections 3.1 and 3.2."""
+"""(comparison, score) to the p-value that sections 3.1 and 3.2 print."""

@@ -1,7 +1,7 @@
-"""report.html: one self-contained page with the tables, charts, pictures and a list of cases to sort, filter and open.
+"""report.html: one page with the tables, charts, pictures and a list of cases to sort, filter and open.
 
-The page loads nothing and sends nothing: style, script, charts and pictures are in it. An image that says it has
-burned-in annotation is not shown, because a name may be written in it.
+The page is self-contained: style, script, charts and pictures are in it, so it loads and sends nothing. An image with
+burned-in annotation is not shown, because it may show a name.
 """
 
 from __future__ import annotations
@@ -23,29 +23,40 @@ if TYPE_CHECKING:
     import pandas as pd
 
 EXAMPLES: Final = 5
-"""Pictures of each of best, median and worst."""
+"""Number of pictures each of the best, median and worst cases."""
 
 _SCORES: Final = {
-    "dice_overall": "Overall",
-    "dice_breast": "Breast",
-    "dice_pectoral": "Pectoral",
-    "hd95_breast": "Breast HD95, mm",
-    "hd95_pectoral": "Pectoral HD95, mm",
+    "dice_overall": "Overall Dice",
+    "dice_breast": "Breast Dice",
+    "dice_pectoral": "Pectoral Dice",
+    "hd95_breast": "Breast HD95 (mm)",
+    "hd95_pectoral": "Pectoral HD95 (mm)",
 }
 
 OVERALL_A: Final = "dice_overall_a"
-"""Column of `cases` with the overall Dice of the other model, where two are compared."""
+"""Column of `cases` with the overall Dice of A, if the report compares A and B."""
 
 _MARKS: Final = {
     "false_negative": "false negative",
-    "large_false_positive": "false positive above 1 %",
+    "large_false_positive": "false positive above 1%",
     "false_positive": "false positive",
 }
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One row of the list. `cells`: (value to sort by, text); `filters`: the values that each select may ask for."""
+    """One row of the list of cases.
+
+    Attributes:
+        case: Name of the case.
+        group: Name of its data set, or its vendor, see `with_groups`.
+        view: View, as in the manifest.
+        overall: Overall Dice.
+        cells: (value to sort by, text) of each column.
+        filters: For each filter, the options that this case matches.
+        picture: Picture, if it may be shown.
+        no_picture: Text to show otherwise.
+    """
 
     case: str
     group: str
@@ -67,17 +78,30 @@ def write_report(
     title: str,
     subtitle: str,
 ) -> bool:
-    """Write the page for scored `cases`; `pictures`: of the cases that have one. Tell whether the file changed."""
+    """Write report.html.
+
+    Args:
+        path: File to write.
+        cases: Scored cases.
+        tables: Tables to show.
+        tests: Table of the statistical tests, if there are any.
+        pictures: Case to its picture; a case may have none.
+        title: Title of the page.
+        subtitle: What was scored.
+
+    Returns:
+        Whether the file changed.
+    """
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
     grouped = with_groups(cases)
-    scores = {**_SCORES, **({OVERALL_A: "Overall, A"} if OVERALL_A in grouped else {})}
+    scores = {**_SCORES, **({OVERALL_A: "Overall Dice (A)"} if OVERALL_A in grouped else {})}
     entries = [_entry(row, scores, pictures) for row in grouped.to_dict("records")]
     environment = Environment(
         loader=PackageLoader("maseg_nnunet.evaluation"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    shown = [_beside(table) for table in tables]
+    shown = [_with_published(table) for table in tables]
     displayed = without_raw(grouped)
     page = environment.get_template("report.html.j2").render(
         title=title,
@@ -88,18 +112,18 @@ def write_report(
         has_paper=any(cell[1] is not None for table in shown for row in table["rows"] for cell in row),
         reference=published.REFERENCE,
         tables=shown,
-        tests=_beside(tests) if tests is not None else None,
+        tests=_with_published(tests) if tests is not None else None,
         views=charts.legend(displayed["view_group"].drop_duplicates().tolist()),
         boxes=Markup(charts.dice_boxes(displayed)),
         areas=Markup(charts.bland_altman(displayed)),
         chosen=_examples(grouped, entries),
         filters=[
-            ("Data set", grouped["group"].drop_duplicates().tolist()),
+            ("Dataset", grouped["group"].drop_duplicates().tolist()),
             ("View", sorted(grouped["view"].unique())),
             ("Intent", sorted(grouped["intent"].unique())),
             ("Muscle", [*_MARKS.values(), "not judged"]),
         ],
-        columns=["Case", "Data set", "View", "Intent", *scores.values(), "Muscle"],
+        columns=["Case", "Dataset", "View", "Intent", *scores.values(), "Muscle"],
         entries=entries,
         footer=f"maseg-nnunet {metadata.version('maseg-nnunet')}. {len(cases)} cases.",
     )
@@ -110,18 +134,18 @@ def _text(name: str) -> str:
     return resources.files("maseg_nnunet.evaluation").joinpath("templates").joinpath(name).read_text(encoding="utf-8")
 
 
-def _beside(table: ReportTable) -> dict[str, Any]:
-    """The table with each cell as (ours, the paper's or None where the paper has no such table)."""
-    theirs = published.TABLES.get(table.key, {})
+def _with_published(table: ReportTable) -> dict[str, Any]:
+    """The table for the template. Each cell is (ours, the paper's); the latter is None if the paper lacks the table."""
+    paper_rows = published.TABLES.get(table.key, {})
     rows = []
     for name, *cells in table.frame.itertuples(index=False):
-        paper = theirs.get(name, ("",) * len(cells)) if theirs else (None,) * len(cells)
+        paper = paper_rows.get(name, ("",) * len(cells)) if paper_rows else (None,) * len(cells)
         rows.append([(name, None), *zip(cells, paper, strict=True)])
     return {"title": table.title, "columns": list(table.frame.columns), "rows": rows, "notes": table.notes}
 
 
 def _figures(cases: pd.DataFrame, raw: int) -> list[tuple[str, str, str]]:
-    """(name, value, detail) of the page's head; `raw`: how many raw images are left out of `cases`."""
+    """(name, value, detail) of each figure in the head of the page; `raw` counts the raw images left out of `cases`."""
     left_out = f", without {raw} raw images" if raw else ""
     judged = cases[cases["muscle_scored"].astype(bool)]
     has = judged["reference_pectoral_area"] > 0
@@ -130,8 +154,16 @@ def _figures(cases: pd.DataFrame, raw: int) -> list[tuple[str, str, str]]:
         ("Overall Dice", mean_sd(cases["dice_overall"]), f"median {_score(cases['dice_overall'].median())}"),
         ("Breast Dice", mean_sd(cases["dice_breast"]), f"median {_score(cases['dice_breast'].median())}"),
         ("Pectoral Dice", mean_sd(cases["dice_pectoral"]), f"median {_score(cases['dice_pectoral'].median())}"),
-        ("Muscles missed", rate(int(judged.loc[has, "false_negative"].sum()), int(has.sum())), "false negatives"),
-        ("Muscles invented", rate(int(judged.loc[~has, "false_positive"].sum()), int((~has).sum())), "false positives"),
+        (
+            "False negatives",
+            rate(int(judged.loc[has, "false_negative"].sum()), int(has.sum())),
+            "of images with a muscle",
+        ),
+        (
+            "False positives",
+            rate(int(judged.loc[~has, "false_positive"].sum()), int((~has).sum())),
+            "of images without a muscle",
+        ),
     ]
 
 
@@ -164,7 +196,7 @@ def _score(value: float, column: str = "dice") -> str:
 
 
 def _examples(cases: pd.DataFrame, entries: Sequence[Entry]) -> list[tuple[str, list[Entry]]]:
-    """The cases of the highest, the middle and the lowest overall Dice that have a picture."""
+    """Among the cases with a picture, those with the highest, median and lowest overall Dice, each with a heading."""
     overall = dict(zip(cases["case"], cases["dice_overall"], strict=True))
     ranked = sorted(
         (entry for entry in entries if entry.picture and not math.isnan(overall[entry.case])),

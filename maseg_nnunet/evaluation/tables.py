@@ -1,5 +1,7 @@
-"""Tables 5 to 9 of the paper from scored cases, in its layout and rounding. Not the tests between groups
-(`significance.py`), not how a table is shown (`report.py`)."""
+"""Tables 5 to 9 of the paper from scored cases, in its layout and rounding.
+
+The statistical tests are in `significance.py`; `report.py` shows the tables on the page.
+"""
 
 from __future__ import annotations
 
@@ -23,15 +25,24 @@ DATASETS: Final = {
     "siemens": "Siemens",
     "planmed": "PlanMed",
 }
-"""Key of a data set to its name in the paper's tables, in their order."""
+"""Key of a data set to its name in the paper's tables, in the order of the tables."""
 
 MEAN_SD: Final = "Mean ± sample standard deviation over images."
-EXCLUDED: Final = "Without muscle and overall scores, since their muscle was not judged (quality exclude): {count}."
+EXCLUDED: Final = (
+    "Images without muscle and overall scores because the muscle was not judged (quality exclude): {count}."
+)
 
 
 @dataclass(frozen=True, eq=False)
 class ReportTable:
-    """One table as it is printed: every cell a text, the first column names the row. `key` is its file's name."""
+    """A table as it is printed.
+
+    Attributes:
+        key: Name of its CSV file, without the ending.
+        title: Caption.
+        frame: The cells, all of them text. The first column names the row.
+        notes: Sentences below the table.
+    """
 
     key: str
     title: str
@@ -40,47 +51,46 @@ class ReportTable:
 
 
 def without_raw(cases: pd.DataFrame) -> pd.DataFrame:
-    """The processed and film images, which the paper's Tables 5 to 7 are of; the raw ones where there are no others."""
+    """Leave out raw images, as the paper's Tables 5 to 7 do. If all images are raw, keep them."""
     displayed = cases[cases["intent"] != Intent.RAW.value]
     return cases if displayed.empty else displayed
 
 
 def view_group(view: str) -> str:
-    """MLO for MLO-like projections, CC for the craniocaudal ones, the view itself for anything else."""
+    """Group a view: MLO for MLO-like projections, CC for craniocaudal ones, otherwise the view itself."""
     if view in (v.value for v in View if v.is_mlo_like):
         return "MLO"
     return "CC" if view in ("CC", "XCCL", "XCCM", "FB") else (view or "unknown")
 
 
 def dataset_name(key: str) -> str:
-    """A data set's name in the tables."""
+    """Name of a data set in the tables; an unknown key is its own name."""
     return DATASETS.get(key, key)
 
 
 def with_groups(cases: pd.DataFrame) -> pd.DataFrame:
-    """`cases` with the columns `view_group`, `dataset_name` and `group`, in the tables' order of data sets and views.
+    """Add the columns `view_group`, `dataset_name` and `group`, and sort the cases as the tables do.
 
-    `group` is the data set's name; where all cases are of one data set, the vendor's.
+    `group` is the name of the data set. If all cases are from one data set with several vendors, it is the vendor.
     """
     views, keys = ["MLO", "CC"], list(DATASETS)
-    one = cases["dataset"].nunique() == 1 and cases["vendor"].nunique() > 1
+    by_vendor = cases["dataset"].nunique() == 1 and cases["vendor"].nunique() > 1
     grouped = cases.assign(
         view_group=cases["view"].map(view_group),
         dataset_name=cases["dataset"].map(dataset_name),
-        group=cases["vendor" if one else "dataset"].map(dataset_name),
+        group=cases["vendor" if by_vendor else "dataset"].map(dataset_name),
     )
-    rank = [
-        grouped["dataset"].map(lambda key: keys.index(key) if key in keys else len(keys)),
-        grouped["view_group"].map(lambda view: views.index(view) if view in views else len(views)),
-    ]
-    ranked = grouped.assign(_dataset=rank[0], _view=rank[1])
+    ranked = grouped.assign(
+        _dataset=grouped["dataset"].map(lambda key: keys.index(key) if key in keys else len(keys)),
+        _view=grouped["view_group"].map(lambda view: views.index(view) if view in views else len(views)),
+    )
     ordered: pd.DataFrame = ranked.sort_values(["_dataset", "dataset", "group", "_view", "view_group", "case"])
     without_ranks: pd.DataFrame = ordered.drop(columns=["_dataset", "_view"])
     return without_ranks
 
 
 def mean_sd(values: pd.Series[float]) -> str:
-    """Mean ± sample standard deviation with two decimals, as the paper; missing values left out, "" for none at all."""
+    """Format mean ± sample standard deviation with two decimals, as the paper does; NaN is left out, "" if all are."""
     present = values.dropna()
     if present.empty:
         return ""
@@ -89,19 +99,19 @@ def mean_sd(values: pd.Series[float]) -> str:
 
 
 def rate(count: int, total: int) -> str:
-    """`26.9% (25/93)`; an en dash for the percentage of none."""
+    """Format a rate, such as `26.9% (25/93)`; the percentage is an en dash if `total` is 0."""
     return f"{100 * count / total:.1f}% ({count}/{total})" if total else f"– ({count}/{total})"
 
 
 def p_text(p: float) -> str:
-    """Three decimals, `<0.001` below, "" for a test that could not be made."""
+    """Format a p-value: three decimals, `<0.001` if smaller, "" for NaN."""
     if p != p:
         return ""
     return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def signed(value: float) -> str:
-    """Two decimals with a sign, the minus typographical; a negative zero is +0.00."""
+    """Format a difference: two decimals, a sign, the typographical minus; negative zero is +0.00."""
     text = f"{value:+.2f}"
     return "+0.00" if text == "-0.00" else text.replace("-", "−")
 
@@ -132,29 +142,26 @@ def _notes(cases: pd.DataFrame) -> tuple[str, ...]:
 
 
 def summary_table(cases: pd.DataFrame) -> ReportTable:
-    """Dice of every data set (or vendor, where there is one data set) and view, and of all cases."""
+    """Dice by group (`with_groups`) and view, and of all cases."""
     grouped = with_groups(cases)
     rows = [
         [f"{name} {view}", *_dice_cells(part)]
         for (name, view), part in grouped.groupby(["group", "view_group"], sort=False)
     ]
     rows.append(["All", *_dice_cells(grouped)])
-    return ReportTable(
-        "summary", "Dice of each data set and view", _frame(rows, ["Group", *_DICE_COLUMNS]), _notes(cases)
-    )
+    return ReportTable("summary", "Dice by dataset and view", _frame(rows, ["Group", *_DICE_COLUMNS]), _notes(cases))
 
 
 def table5(cases: pd.DataFrame) -> ReportTable:
-    """Dice of the views and of all cases."""
+    """Dice by view, and of all cases."""
     grouped = with_groups(cases)
-    order = sorted(grouped["view_group"].unique(), key=lambda view: (view != "MLO", view != "CC", view))
-    rows = [[view, *_dice_cells(grouped[grouped["view_group"] == view])] for view in order]
+    rows = [[view, *_dice_cells(part)] for view, part in _by_view(grouped)]
     rows.append(["All", *_dice_cells(grouped)])
-    return ReportTable("table5", "Table 5. Dice of the views", _frame(rows, ["View", *_DICE_COLUMNS]), _notes(cases))
+    return ReportTable("table5", "Table 5. Dice by view", _frame(rows, ["View", *_DICE_COLUMNS]), _notes(cases))
 
 
 def table6(cases: pd.DataFrame) -> ReportTable:
-    """How often the muscle is present, missed and invented, and its size in per cent of the breast, by view."""
+    """Presence of the muscle, its size as a percentage of the breast, false negatives and false positives, by view."""
     rows = []
     for view, part in _judged_by_view(cases):
         present = part[part["reference_pectoral_area"] > 0]
@@ -172,12 +179,16 @@ def table6(cases: pd.DataFrame) -> ReportTable:
             ]
         )
     columns = ["View", "n", "Pectoral present", "Pectoral size", "False negatives", "False positives"]
-    notes = ("Size: area of the muscle in per cent of the area of the breast without it, where there is a muscle.",)
-    return ReportTable("table6", "Table 6. Missed and invented pectoral muscles", _frame(rows, columns), notes)
+    notes = (
+        "Pectoral size: area of the muscle as a percentage of the area of the breast without the muscle, over the "
+        "images with a muscle.",
+    )
+    title = "Table 6. False negatives and false positives of the pectoral muscle"
+    return ReportTable("table6", title, _frame(rows, columns), notes)
 
 
 def section31(cases: pd.DataFrame) -> ReportTable:
-    """What section 3.1 says in its text: muscle Dice where it was found, false positives above 1 % of the breast."""
+    """Figures in the text of section 3.1: Dice of the muscles that were found, and large false positives."""
     rows = []
     for view, part in _judged_by_view(cases):
         present = part[part["reference_pectoral_area"] > 0]
@@ -186,9 +197,8 @@ def section31(cases: pd.DataFrame) -> ReportTable:
         large = rate(int(absent["large_false_positive"].sum()), len(absent))
         rows.append([view, f"{mean_sd(found)} ({len(found)})".strip(), large])
     columns = ["View", "Pectoral where found (n)", "False positives above 1 %"]
-    return ReportTable(
-        "section31", "Section 3.1. Muscles that were found, and large false positives", _frame(rows, columns)
-    )
+    title = "Section 3.1. Dice of the muscles that were found, and large false positives"
+    return ReportTable("section31", title, _frame(rows, columns))
 
 
 def _percent(values: pd.Series[float]) -> str:
@@ -198,43 +208,55 @@ def _percent(values: pd.Series[float]) -> str:
 
 
 def _judged_by_view(cases: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    grouped = with_groups(cases[cases["muscle_scored"].astype(bool)])
+    return _by_view(with_groups(cases[cases["muscle_scored"].astype(bool)]))
+
+
+def _by_view(grouped: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """The cases of each view, MLO and CC first."""
     order = sorted(grouped["view_group"].unique(), key=lambda view: (view != "MLO", view != "CC", view))
     return [(view, grouped[grouped["view_group"] == view]) for view in order]
 
 
 def table7(cases: pd.DataFrame) -> ReportTable:
-    """Dice of the data sets, of all cases and, where film is among them, of all digital ones."""
+    """Dice by data set, of all cases and, if some are film, of all digital ones."""
     grouped = with_groups(cases)
-    rows = [[str(name), *_dice_cells(part)] for name, part in grouped.groupby("dataset_name", sort=False)]
+    rows = [[name, *_dice_cells(part)] for name, part in _by_dataset(grouped)]
     rows.append(["All", *_dice_cells(grouped)])
     digital = grouped[grouped["intent"] != Intent.FILM.value]
     notes = _notes(cases)
     if 0 < len(digital) < len(grouped):
         rows.append(["All DM", *_dice_cells(digital)])
-        notes = (*notes, "All DM: digital mammograms, so without digitized film.")
-    return ReportTable("table7", "Table 7. Dice of the data sets", _frame(rows, ["Dataset", *_DICE_COLUMNS]), notes)
+        notes = (*notes, "All DM: all digital mammograms, without digitized film.")
+    return ReportTable("table7", "Table 7. Dice by dataset", _frame(rows, ["Dataset", *_DICE_COLUMNS]), notes)
 
 
 def distances(cases: pd.DataFrame) -> ReportTable:
-    """Hausdorff 95 and mean surface distance of both classes, in mm, where the reference has the class."""
+    """Boundary distances of both classes in mm by data set, over the cases whose reference has the class."""
     grouped = with_groups(cases)
-    parts = [(str(name), part) for name, part in grouped.groupby("dataset_name", sort=False)]
     rows = []
-    for name, part in [*parts, ("All", grouped)]:
+    for name, part in [*_by_dataset(grouped), ("All", grouped)]:
         breast = part[part["reference_breast_area"] > 0]
         muscle = part[(part["reference_pectoral_area"] > 0) & part["muscle_scored"].astype(bool)]
         scores = [breast["hd95_breast"], breast["msd_breast"], muscle["hd95_pectoral"], muscle["msd_pectoral"]]
         rows.append([name, *map(mean_sd, scores)])
     columns = ["Dataset", "Breast HD95", "Breast mean distance", "Pectoral HD95", "Pectoral mean distance"]
-    notes = ("A class that was missed altogether counts with the diagonal of its image.",)
+    notes = (
+        "HD95: 95th percentile of the Hausdorff distance. Mean distance: mean surface distance. If the prediction "
+        "lacks a class that the reference has, its distance is the diagonal of the image.",
+    )
     return ReportTable("distances", "Boundary distances in mm", _frame(rows, columns), notes)
 
 
-def table8(models: Mapping[str, pd.DataFrame]) -> ReportTable:
-    """Overall Dice of processed (and film) and of raw images of each data set, for each model; `models`: name to cases.
+def _by_dataset(grouped: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    return [(str(name), part) for name, part in grouped.groupby("dataset_name", sort=False)]
 
-    Two models are the paper's Table 8; one model gives the same table with half the columns.
+
+def table8(models: Mapping[str, pd.DataFrame]) -> ReportTable:
+    """Overall Dice of processed (and film) images and of raw images by data set, for each model.
+
+    Args:
+        models: Name of each model to its scored cases. Two models make the paper's Table 8, one makes the same table
+            with half the columns.
     """
     scored = [with_groups(cases) for cases in models.values()]
     names = scored[0]["dataset_name"].drop_duplicates().tolist()
@@ -251,24 +273,29 @@ def table8(models: Mapping[str, pd.DataFrame]) -> ReportTable:
             part = model[model["dataset_name"].isin(members)]
             is_raw = part["intent"] == Intent.RAW.value
             cells.append(mean_sd(part.loc[~is_raw, "dice_overall"]))
-            # The raw images of all data sets together would be those of the few that have some: the last row.
+            # Raw images of all data sets are those of the data sets that have some, and these are in the last row.
             cells.append(mean_sd(part.loc[is_raw, "dice_overall"]) if members <= with_raw else "")
         first = scored[0][scored[0]["dataset_name"].isin(members) & scored[0]["dice_overall"].notna()]
         displayed = int((first["intent"] != Intent.RAW.value).sum())
         rows.append([name, str(displayed or len(first)), *cells])
     columns = ["Dataset", "n", *(f"{name}: {intent}" for name in models for intent in ("processed", "raw"))]
-    notes = (MEAN_SD, "Processed: with digitized film. n: processed images, raw ones where there are none.")
+    notes = (MEAN_SD, "Processed: including digitized film. n: processed images; raw images if there are no others.")
+    title = "Overall Dice on processed and raw images"
     if len(models) == 2:
-        return ReportTable("table8", "Table 8. Overall Dice on processed and raw images", _frame(rows, columns), notes)
-    return ReportTable("intents", "Overall Dice on processed and raw images", _frame(rows, columns), notes)
+        return ReportTable("table8", f"Table 8. {title}", _frame(rows, columns), notes)
+    return ReportTable("intents", title, _frame(rows, columns), notes)
 
 
 @dataclass(frozen=True, eq=False)
 class LeftOut:
-    """One row of Table 9: a model trained without the data set `dataset` (a key) on `training` images.
+    """A model that was trained without one data set; one row of Table 9.
 
-    `included`: scored test cases of the other sets. `excluded`: scored training and test cases of this one. `p`: of
-    the unpaired t-test between their overall Dice.
+    Attributes:
+        dataset: Key of the data set left out.
+        training: Number of training images.
+        included: Scored test cases of the other data sets.
+        excluded: Scored training and test cases of the data set left out.
+        p: p-value of the unpaired t-test of their overall Dice.
     """
 
     dataset: str
@@ -279,8 +306,10 @@ class LeftOut:
 
 
 def table9(models: Sequence[LeftOut]) -> ReportTable:
-    """Overall Dice on data sets that were and were not trained on; a star where p is below 0.05 by the number of models
-    (Bonferroni, section 2.3.3; the paper has eight).
+    """Overall Dice on the data sets that a model was trained on, and on the one left out.
+
+    A star marks a p-value below 0.05 divided by the number of models (Bonferroni correction, section 2.3.3; the paper
+    has eight models).
     """
     rows, level = [], 0.05 / max(1, len(models))
     for model in models:
@@ -299,13 +328,18 @@ def table9(models: Sequence[LeftOut]) -> ReportTable:
             ]
         )
     columns = ["Excluded dataset", "Train n", "Included Dice", "Included n", "Excluded Dice", "Excluded n"]
-    notes = (MEAN_SD, "Included: test sets of the data sets trained on. Excluded: training and test set of the other.",
-             f"Star: significant at 0.05/{len(models)} = {level:.3g}.")  # fmt: skip
-    return ReportTable("table9", "Table 9. Vendors left out", _frame(rows, [*columns, "Difference", "p"]), notes)
+    notes = (
+        MEAN_SD,
+        "Included: test sets of the datasets in training. Excluded: training set and test set of the dataset left out.",
+        f"Star: p below 0.05/{len(models)} = {level:.3g} (Bonferroni correction).",
+    )
+    return ReportTable(
+        "table9", "Table 9. One vendor left out of training", _frame(rows, [*columns, "Difference", "p"]), notes
+    )
 
 
 def beside_published(table: ReportTable) -> ReportTable | None:
-    """`table` with the paper's number beside each of ours; None where the paper has no row of it."""
+    """Put the paper's number beside each of ours; None if the paper has none of the table's rows."""
     theirs: Mapping[str, tuple[str, ...]] = published.TABLES.get(table.key, {})
     first, *columns = table.frame.columns
     if not any(name in theirs for name in table.frame[first]):
@@ -324,7 +358,7 @@ def beside_published(table: ReportTable) -> ReportTable | None:
 
 
 def markdown(table: ReportTable) -> str:
-    """The table as GitHub's Markdown, title above, notes below."""
+    """Format a table as GitHub Markdown, with the title above and the notes below."""
     lines = [f"**{table.title}**", "", _line(table.frame.columns)]
     lines.append("| --- |" + " ---: |" * (len(table.frame.columns) - 1))
     lines += [_line(row) for row in table.frame.itertuples(index=False)]

@@ -1,1 +1,1 @@
-"""Chains of commands: the paper's experiments, its loss sweep, and the demo."""
+"""Chains of commands: the paper's three experiments, its loss sweep, and the demo."""

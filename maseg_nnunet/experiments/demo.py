@@ -1,10 +1,11 @@
 """The whole path on synthetic exams of three makers: DICOM, conversion, planning, training, prediction, scores.
 
-Nothing is special to the demo but its data and a short training: every stage is the command a user would type, run
-with nnU-Net's folders below the demo's own. What a stage prints lies in `logs`.
+Only the data and the short training are special to the demo. Every stage runs the command that a user would type, with
+nnU-Net's folders below the demo's folder.
 
-In the folder: `exams` (DICOM files and masks), `overlays` (the test exams with the predicted edges), `report` (what
-`maseg evaluate` writes), `logs`, and `work`, nnU-Net's folders, removed at the end unless they are to be kept.
+The demo's folder has `exams` (DICOM files and masks), `overlays` (the test exams with the predicted edges), `report`
+(what `maseg evaluate` writes), `logs` (what the commands print) and `work` (nnU-Net's folders, removed at the end
+unless they are to be kept).
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from maseg_nnunet.files import write_json, write_text
 
 LEAST_BREAST_DICE: Final = 0.95
 LEAST_PECTORAL_DICE: Final = 0.80
-"""Below these means over the test exams something is broken, and the demo says so."""
+"""The demo fails unless its mean Dice over the test images is above these: otherwise something is broken."""
 
 DATASET_ID: Final = 509
 DATASET: Final = "Dataset509_Dicom"
@@ -40,9 +41,9 @@ PLANS: Final = "maseg_demo"
 TRAINER: Final = "MasegTrainerDemo"
 
 MARKER: Final = ".maseg-demo.json"
-"""Says that a folder is a demo's, so that nothing of anybody else is ever removed, and with which settings."""
+"""File that marks a folder as the demo's and records its settings. Nothing is removed from a folder without it."""
 
-# One process each: nnU-Net's pools cost more than they gain on images this small.
+# One process each: on images this small nnU-Net's pools cost more than they gain.
 _SINGLE: Final = {
     "nnUNet_n_proc_DA": "1",
     "nnUNet_def_n_proc": "1",
@@ -54,7 +55,13 @@ _SINGLE: Final = {
 
 @dataclass(frozen=True)
 class DemoSettings:
-    """What the demo makes. `women` are counts of each vendor in train, val and test; `scale` is of the pixel matrix."""
+    """What the demo makes.
+
+    Attributes:
+        vendors: The makers whose exams are imitated.
+        women: Number of women of each vendor in train, val and test.
+        scale: Size of the pixel matrix relative to the maker's.
+    """
 
     vendors: tuple[str, ...] = ("hologic", "ge", "fuji")
     women: tuple[int, int, int] = (5, 1, 2)
@@ -63,7 +70,14 @@ class DemoSettings:
 
 @dataclass(frozen=True)
 class DemoStage:
-    """A stage that has ended: wall-clock and CPU seconds, child processes included; `note` is what it made."""
+    """A finished stage.
+
+    Attributes:
+        title: What the stage is called.
+        seconds: Wall-clock time.
+        cpu_seconds: CPU time, with that of child processes.
+        note: What the stage made.
+    """
 
     title: str
     seconds: float
@@ -73,7 +87,17 @@ class DemoStage:
 
 @dataclass(frozen=True)
 class VendorScore:
-    """Mean Dice of one vendor's test images of one view and intent; `pectoral` is NaN where none has a muscle."""
+    """Mean Dice of one vendor's test images of one view and intent.
+
+    Attributes:
+        vendor: Name of the maker.
+        view: CC or MLO.
+        intent: processed, or another value of `Intent`.
+        images: Number of images.
+        breast: Mean Dice of the breast.
+        pectoral: Mean Dice of the pectoral muscle, NaN if no image has one.
+        with_muscle: Number of images that `pectoral` is the mean of.
+    """
 
     vendor: str
     view: str
@@ -86,7 +110,15 @@ class VendorScore:
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What the demo found. The means are over test images, as the paper's are."""
+    """The scores of the demo, and where its files are.
+
+    Attributes:
+        scores: One entry for each vendor, view and intent.
+        breast: Mean Dice of the breast over all test images, as in the paper.
+        pectoral: Mean Dice of the pectoral muscle over all test images that have one.
+        overlays: Folder of the pictures.
+        report: Folder of what `maseg evaluate` wrote.
+    """
 
     scores: tuple[VendorScore, ...]
     breast: float
@@ -95,7 +127,7 @@ class DemoResult:
     report: Path
 
     def check(self) -> None:
-        """Raise ModelError where a mean Dice is not above what the demo promises."""
+        """Raise ModelError if a mean Dice is not above what the demo promises."""
         for name, dice, least in (
             ("breast", self.breast, LEAST_BREAST_DICE),
             ("pectoral", self.pectoral, LEAST_PECTORAL_DICE),
@@ -110,40 +142,48 @@ def run_demo(
     settings: DemoSettings = DemoSettings(),
     keep: bool = False,
     started: Callable[[str], None] = lambda title: None,
-    ended: Callable[[DemoStage], None] = lambda step: None,
+    ended: Callable[[DemoStage], None] = lambda stage: None,
 ) -> DemoResult:
-    """Run every stage in `folder`, calling `started` and `ended` around each.
+    """Run every stage. An interrupted demo continues after its last finished stage.
 
-    A run that was interrupted goes on after its last finished stage. `keep` leaves nnU-Net's folders. Raises UsageError
-    where `folder` holds anything that is not a demo's, MasegError where a stage fails (its log is named).
+    Args:
+        folder: The demo's folder, created if it is missing.
+        settings: What the demo makes. Results of other settings are removed from the folder.
+        keep: Keep nnU-Net's folders.
+        started: Called with the title of each stage before it runs.
+        ended: Called with each stage after it has run.
+
+    Raises:
+        UsageError: `folder` has files that are not the demo's.
+        MasegError: A stage failed. The message names its log.
     """
     _claim(folder, settings)
-    run = _Run(folder, settings)
-    outcome: DemoResult | None = None
-    for title, stage in run.stages():
+    stages = _Stages(folder, settings)
+    result: DemoResult | None = None
+    for title, run in stages.in_order():
         started(title)
         clock, cpu = time.monotonic(), _cpu_seconds()
-        result = stage()
-        if isinstance(result, DemoResult):
-            outcome, note = result, f"mean Dice breast {result.breast:.3f}, pectoral muscle {result.pectoral:.3f}"
+        made = run()
+        if isinstance(made, DemoResult):
+            result, note = made, f"mean Dice breast {made.breast:.3f}, pectoral muscle {made.pectoral:.3f}"
         else:
-            note = result
+            note = made
         ended(DemoStage(title, time.monotonic() - clock, _cpu_seconds() - cpu, note))
-    assert outcome is not None
+    assert result is not None
     if not keep:
-        shutil.rmtree(run.work)
-    return outcome
+        shutil.rmtree(stages.work)
+    return result
 
 
 def _claim(folder: Path, settings: DemoSettings) -> None:
-    """Mark `folder` as a demo's. Work that other settings or another version left in it is removed."""
+    """Mark `folder` as the demo's, and remove what other settings or another version left in it."""
     marker = folder / MARKER
     if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not marker.is_file())):
-        raise UsageError(f"{folder} holds something that is no demo's: name a new folder with --output")
+        raise UsageError(f"{folder} has files that are not the demo's: name a new folder with --output")
     folder.mkdir(parents=True, exist_ok=True)
     fingerprint = json.loads(json.dumps(_fingerprint(settings)))
     if not marker.is_file() or json.loads(marker.read_text(encoding="utf-8")) != fingerprint:
-        # Empty until the work of others is gone: killed in between, the next run removes it.
+        # Empty until the old results are gone: if this run is killed in between, the next one removes them.
         write_json(marker, {})
         for name in ("exams", "work", "overlays", "report", "logs"):
             shutil.rmtree(folder / name, ignore_errors=True)
@@ -156,11 +196,11 @@ def _fingerprint(settings: DemoSettings) -> dict[str, Any]:
     return {"version": version("maseg-nnunet"), **asdict(settings)}
 
 
-class _Run:
-    """The stages and the paths they share."""
+class _Stages:
+    """The stages and the paths they share. Each stage returns a note on what it made; evaluation returns the scores."""
 
     def __init__(self, folder: Path, settings: DemoSettings) -> None:
-        folder = folder.resolve()  # the stages run in it
+        folder = folder.resolve()  # the commands run in another folder
         self.settings = settings
         self.exams, self.logs, self.work = folder / "exams", folder / "logs", folder / "work"
         self.overlays, self.report = folder / "overlays", folder / "report"
@@ -168,7 +208,7 @@ class _Run:
         self.dataset = self.work / RAW / DATASET
         self.model = self.work / RESULTS / DATASET / f"{TRAINER}__{PLANS}__2d" / "fold_0"
 
-    def stages(self) -> Iterator[tuple[str, Callable[[], str | DemoResult]]]:
+    def in_order(self) -> Iterator[tuple[str, Callable[[], str | DemoResult]]]:
         yield "Synthetic exams as DICOM", self._make_exams
         yield "Conversion", self._convert
         yield "Planning and preprocessing", self._plan
@@ -189,12 +229,12 @@ class _Run:
                 split += [(image.name, subset) for image, _ in written]
                 files += len(written)
         write_text(self.exams / "split.csv", "".join(f"{name},{subset}\n" for name, subset in split))
-        # The women are drawn, so their pseudonyms need no secret, and equal names make runs comparable.
+        # The women don't exist, so their pseudonyms need no secret, and equal names make runs comparable.
         (self.exams / "pseudonym.key").write_bytes(bytes(range(32)))
         return f"{files} files of {len(self.settings.vendors)} makers, {sum(self.settings.women)} women each"
 
     def _convert(self) -> str:
-        # As in the paper's first experiment the raw twins stay out: a minute of training is too short for both.
+        # Without the raw twins, as in the paper's first experiment: so short a training can't learn both.
         exams = self.exams
         self._run(
             "convert_vendor", "--name", "dicom",
@@ -210,7 +250,7 @@ class _Run:
         return f"{PLANS}, 2d"
 
     def _train(self) -> str:
-        # The summary is the last thing that nnU-Net writes of a fold.
+        # nnU-Net writes the summary last.
         if not (self.model / "validation" / "summary.json").is_file():
             self._run("nnUNetv2_train", DATASET_ID, "2d", "0", "-p", PLANS, "-tr", TRAINER, "-device", "cpu")
         return f"{TRAINER}, fold 0, on the CPU"
@@ -239,14 +279,14 @@ class _Run:
         return DemoResult(scores, breast, pectoral, self.overlays, self.report)
 
     def _draw(self) -> str:
-        from maseg_nnunet.dataset.cases import read_labels
+        from maseg_nnunet.dataset.cases import read_pixels
         from maseg_nnunet.writers.png import write_preview
 
         rows = self._test_rows()
         for row in rows:
-            units, _ = read_labels(self.dataset / "imagesTs" / f"{row.case}_0000.nii.gz")
-            mask, _ = read_labels(self.predictions / f"{row.case}.nii.gz")
-            # The network sees VOI units clamped to [0, 1], which is the displayed gray.
+            units, _ = read_pixels(self.dataset / "imagesTs" / f"{row.case}_0000.nii.gz")
+            mask, _ = read_pixels(self.predictions / f"{row.case}.nii.gz")
+            # VOI units clamped to [0, 1] are the displayed gray.
             write_preview(self.overlays / f"{_picture(row)}.png", np.clip(units, 0, 1), mask.astype(np.uint8))
         return f"{len(rows)} in {self.overlays}"
 
@@ -259,7 +299,7 @@ class _Run:
         return vendors.index(vendor) if vendor in vendors else len(vendors), intent, view
 
     def _run(self, command: str, *arguments: object) -> None:
-        """Run an installed command in the demo's folder, its output in a log. Raises MasegError where it fails."""
+        """Run an installed command and write its output to a log. Raises MasegError if the command fails."""
         self.logs.mkdir(parents=True, exist_ok=True)
         words = [str(argument) for argument in arguments]
         name = f"{command}_{words[0]}" if command == "maseg" else command
@@ -278,11 +318,11 @@ class _Run:
             ).returncode
         if status:
             lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-            raise MasegError(f"{command} ended with status {status}: {lines[-1].strip()} (all of it in {log})")
+            raise MasegError(f"{command} ended with status {status}: {lines[-1].strip()} (see {log})")
 
 
 def _python(command: str) -> Sequence[str]:
-    """How this interpreter runs an installed command: by its entry point, since its script need not be on the PATH."""
+    """The words that run an installed command in this interpreter, by its entry point: it needs no script in PATH."""
     found = list(entry_points(group="console_scripts", name=command))
     if not found:
         raise UsageError(f"the command {command} is not installed: pip install maseg-nnunet")
@@ -291,7 +331,7 @@ def _python(command: str) -> Sequence[str]:
 
 
 def _environment(work: Path) -> Mapping[str, str]:
-    """This process's environment with nnU-Net's folders below `work`."""
+    """This process's environment, with nnU-Net's folders below `work`."""
     folders = {name: str(work / name) for name in (RAW, PREPROCESSED, RESULTS)}
     for path in folders.values():
         Path(path).mkdir(parents=True, exist_ok=True)
@@ -305,7 +345,7 @@ def _score(vendor: str, view: str, intent: str, cases: Sequence[Mapping[str, str
 
 
 def _mean(cases: Sequence[Mapping[str, str]], column: str) -> tuple[float, int]:
-    """Mean of a column of cases.csv over the cells that are filled, and how many these are."""
+    """Mean and number of the filled cells in a column of cases.csv. The mean of none is NaN."""
     values = [float(case[column]) for case in cases if case[column]]
     return (float(np.mean(values)) if values else float("nan")), len(values)
 
@@ -315,10 +355,10 @@ def _picture(row: ManifestRow) -> str:
 
 
 def _cpu_seconds() -> float:
-    """User and system time of this process and of the children that have ended."""
+    """User and system time of this process and of its ended children, in seconds."""
     try:
         import resource
-    except ImportError:  # Windows: this process's alone
+    except ImportError:  # Windows: without the child processes
         return time.process_time()
     usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(u.ru_utime + u.ru_stime for u in usage)

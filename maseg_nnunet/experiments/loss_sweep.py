@@ -1,7 +1,7 @@
-"""The paper's Table 4: eight trainings, two losses with four weights of the pectoral muscle, and which one is best.
+"""The paper's Table 4: eight trainings, two losses with four weights of the pectoral muscle, and the best of them.
 
-The trainers are variants of MasegTrainer and run through `nnUNetv2_train`, which leaves the scores of the validation
-set behind; what is finished is not run again. How a training works is not known here.
+The trainers are variants of MasegTrainer. They run through `nnUNetv2_train`, which leaves the scores of the validation
+set; `steps.py` skips a training that has them.
 """
 
 from __future__ import annotations
@@ -10,35 +10,24 @@ import csv
 import io
 import json
 import math
-import os
 import statistics
-import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from maseg_nnunet.dataset.folders import (
-    ENDING,
-    EXTERNAL_TRAINER,
-    PREPROCESSED,
-    RAW,
-    RESULTS,
-    external_trainers,
-    nnunet_folder,
-)
+from maseg_nnunet.dataset.folders import ENDING, PREPROCESSED, RESULTS
 from maseg_nnunet.dataset.folds import check_cases
 from maseg_nnunet.dataset.manifest import MANIFEST, read_manifest
-from maseg_nnunet.errors import DatasetError, UsageError
+from maseg_nnunet.errors import DatasetError
+from maseg_nnunet.experiments.steps import CommandStep, nnunet_environment
 from maseg_nnunet.files import write_text
 from maseg_nnunet.labels import Label
-from maseg_nnunet.parallel.commands import run_command, run_on_gpus
-from maseg_nnunet.parallel.tasks import WorkerLostError, run_tasks
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A row of Table 4: the loss, the weight of the pectoral muscle, and the trainer that has them."""
+    """A row of Table 4: the loss, the weight of the pectoral muscle in it, and the trainer that has them."""
 
     loss: str
     alpha: float
@@ -56,56 +45,20 @@ TABLE_4: Final = (
     Variant("Focal", 2.5, "MasegTrainerFocal25"),
 )
 
-
-@dataclass(frozen=True)
-class Training:
-    """One training. It is sent to workers as it is, so it holds all that `train` needs.
-
-    `dataset` is a folder's name (Dataset500_Maseg); `folders` are nnU-Net's variables with their values.
-    """
-
-    variant: Variant
-    dataset: str
-    plans: str
-    fold: int
-    device: str
-    folders: tuple[tuple[str, str], ...]
-
-    @property
-    def output(self) -> Path:
-        """nnU-Net's results folder of the training."""
-        name = f"{self.variant.trainer}__{self.plans}__2d"
-        return Path(dict(self.folders)[RESULTS]) / self.dataset / name / f"fold_{self.fold}"
-
-    @property
-    def log(self) -> Path:
-        """What the command printed."""
-        return self.output / "sweep.log"
-
-    @property
-    def summary(self) -> Path:
-        """The scores of the validation set, which nnU-Net writes last."""
-        return self.output / "validation" / "summary.json"
-
-    @property
-    def state(self) -> str:
-        """finished, started or to do."""
-        if self.summary.is_file():
-            return "finished"
-        return "started" if any(self.output.glob("checkpoint_*.pth")) else "to do"
-
-    @property
-    def command(self) -> tuple[str, ...]:
-        """The words of the command; --c goes on with a started training and starts one where there is none."""
-        identity = (self.dataset, "2d", str(self.fold), "-p", self.plans, "-tr", self.variant.trainer)
-        return ("nnUNetv2_train", *identity, "-device", self.device, "--c")
+LOG: Final = "sweep.log"
+"""File in a training's folder that the output of its command is appended to."""
 
 
 @dataclass(frozen=True)
 class SweepScore:
-    """Dice of a finished training over the validation images: mean and standard deviation, as in Table 4.
+    """Dice of a finished training over the validation images, as in Table 4.
 
-    The pectoral muscle is scored in the `visible` images alone whose reference has any.
+    Attributes:
+        variant: The row of Table 4.
+        images: Number of validation images.
+        breast: Mean and sample standard deviation of the breast's Dice.
+        visible: Number of images whose reference has a pectoral muscle. Only these count for `pectoral`.
+        pectoral: Mean and sample standard deviation of the muscle's Dice.
     """
 
     variant: Variant
@@ -115,77 +68,75 @@ class SweepScore:
     pectoral: tuple[float, float]
 
 
-def plan_sweep(dataset: str, plans: str, fold: int, device: str) -> list[Training]:
-    """The eight trainings of Table 4 on a data set that is preprocessed.
+def plan_sweep(dataset: str, plans: str, fold: int, device: str) -> list[CommandStep]:
+    """List the trainings of a preprocessed data set, one for each row of Table 4 and in its order.
 
-    Raises UsageError where nnU-Net's folders are not set, DatasetError where the plans file is missing or a
-    training was begun on other cases than the fold has now.
+    Args:
+        dataset: Name of the data set's folder (Dataset500_Maseg).
+        plans: Name of the plans, as given to `maseg plan`.
+        fold: Number of the fold.
+        device: cuda, cpu or mps.
+
+    Returns:
+        Steps with the trainer's name as title, to be run by `steps.run_steps`. A command continues a training that
+        was started.
+
+    Raises:
+        UsageError: One of nnU-Net's folders is not set.
+        DatasetError: The plans file is missing, or a training was started on other cases than the fold has now.
     """
-    folders = {name: str(nnunet_folder(name).absolute()) for name in (RAW, PREPROCESSED, RESULTS)}
-    path = Path(folders[PREPROCESSED]) / dataset / f"{plans}.json"
+    environment = nnunet_environment()
+    folders = dict(environment)
+    preprocessed = Path(folders[PREPROCESSED]) / dataset
+    path = preprocessed / f"{plans}.json"
     if not path.is_file():
         raise DatasetError(f"{path} is missing: run `maseg plan -d {int(dataset[7:10])} --plans {plans}` first")
-    folders[EXTERNAL_TRAINER] = external_trainers()
-    trainings = [Training(variant, dataset, plans, fold, device, tuple(folders.items())) for variant in TABLE_4]
-    for training in trainings:
-        check_cases(training.output, path.parent, fold)
-    return trainings
+    steps = []
+    for trainer in (variant.trainer for variant in TABLE_4):
+        output = Path(folders[RESULTS]) / dataset / f"{trainer}__{plans}__2d" / f"fold_{fold}"
+        check_cases(output, preprocessed, fold)
+        what = (dataset, "2d", str(fold), "-p", plans, "-tr", trainer, "-device", device)
+        # nnU-Net writes the summary last. --c continues a training that was started, or starts one.
+        command, summary = ("nnUNetv2_train", *what, "--c"), output / "validation" / "summary.json"
+        steps.append(CommandStep(trainer, command, output / LOG, summary, spread=True, environment=environment))
+    return steps
 
 
-def run_sweep(
-    trainings: Iterable[Training], *, gpus: Sequence[str] = (), scheduler: str | None = None
-) -> Iterator[tuple[Training, str]]:
-    """Run the trainings that are not finished; yield each with what went wrong, empty for nothing.
+def state(step: CommandStep) -> str:
+    """Whether a training is finished, started or to do, in these words."""
+    if step.is_done:
+        return "finished"
+    return "started" if any(step.log.parent.glob("checkpoint_*.pth")) else "to do"
 
-    Locally one after the other, or at once on the GPUs of the numbers `gpus`, one each. `scheduler`: the address of a
-    Dask scheduler; its workers should have one thread and one GPU each and see the same file system.
+
+def score_sweep(steps: Sequence[CommandStep], preprocessed: Path) -> list[SweepScore]:
+    """Score the finished trainings.
+
+    Args:
+        steps: All steps of `plan_sweep`.
+        preprocessed: The preprocessed data set. Cases whose reference muscle its manifest calls wrong don't count for
+            the muscle.
+
+    Returns:
+        The scores in the order of Table 4.
+
+    Raises:
+        DatasetError: The scores of a finished training can't be read.
     """
-    waiting = [training for training in trainings if training.state != "finished"]
-    if scheduler and gpus:
-        raise UsageError("--gpus is for this machine; with --scheduler every worker uses its own GPU")
-    if scheduler:
-        for training, outcome in run_tasks(train, waiting, scheduler=scheduler):
-            yield training, str(outcome) if isinstance(outcome, WorkerLostError) else outcome
-        return
-    yield from run_on_gpus(train, waiting, gpus)
-
-
-def train(training: Training, gpu: str | None = None) -> str:
-    """Run the command of `training`, on the GPU of that number where one is given; what went wrong, empty for nothing.
-
-    Its output goes to `training.log`. Also run on Dask's workers, which find it by name.
-    """
-    program, *arguments = training.command
-    environment = os.environ | dict(training.folders) | ({} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu})
-    training.output.mkdir(parents=True, exist_ok=True)
-    status = run_command([_beside_python(program), *arguments], environment, training.log)
-    if training.summary.is_file():
-        return ""
-    return f"nnUNetv2_train ended with status {status} and without scores; its last words are in {training.log}"
-
-
-def score(training: Training) -> SweepScore:
-    """The scores of a finished training. Raises DatasetError where they can't be read."""
-    try:
-        cases = json.loads(training.summary.read_text(encoding="utf-8"))["metric_per_case"]
-        metrics = {Path(case["reference_file"]).name.removesuffix(ENDING): case["metrics"] for case in cases}
-        breast = [float(case[str(int(Label.BREAST))]["Dice"]) for case in metrics.values()]
-        muscle = {name: case[str(int(Label.PECTORAL_MUSCLE))] for name, case in metrics.items()}
-        unscored = _unscored(Path(dict(training.folders)[PREPROCESSED]) / training.dataset)
-        pectoral = [float(m["Dice"]) for name, m in muscle.items() if m["n_ref"] > 0 and name not in unscored]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DatasetError(f"{training.summary} has no scores ({error}): remove it and run the sweep again") from error
-    return SweepScore(training.variant, len(metrics), _moments(breast), len(pectoral), _moments(pectoral))
+    manifest = preprocessed / MANIFEST
+    unscored = {row.case for row in read_manifest(manifest) if not row.is_scored} if manifest.is_file() else set()
+    results = [(variant, step.result) for variant, step in zip(TABLE_4, steps, strict=True) if step.is_done]
+    return [_score(variant, summary, unscored) for variant, summary in results if summary is not None]
 
 
 def winner(scores: Sequence[SweepScore]) -> SweepScore | None:
-    """The highest mean pectoral Dice, by which the paper chose; None where nobody saw a muscle."""
+    """The highest mean pectoral Dice, by which the paper chose. None if no image has a pectoral muscle."""
     seen = [score for score in scores if score.visible]
     return max(seen, key=lambda score: score.pectoral[0], default=None)
 
 
 def write_table(path: Path, scores: Sequence[SweepScore]) -> None:
-    """Table 4 as CSV, one line a finished training."""
+    """Write Table 4 as CSV, one line for each finished training."""
     best = winner(scores)
     text = io.StringIO()
     lines = csv.writer(text, lineterminator="\n")
@@ -199,21 +150,20 @@ def write_table(path: Path, scores: Sequence[SweepScore]) -> None:
     write_text(path, text.getvalue())
 
 
-def _unscored(folder: Path) -> set[str]:
-    """Cases whose reference muscle must not be scored."""
-    if not (folder / MANIFEST).is_file():
-        return set()
-    return {row.case for row in read_manifest(folder / MANIFEST) if not row.is_scored}
+def _score(variant: Variant, summary: Path, unscored: set[str]) -> SweepScore:
+    try:
+        cases = json.loads(summary.read_text(encoding="utf-8"))["metric_per_case"]
+        metrics = {Path(case["reference_file"]).name.removesuffix(ENDING): case["metrics"] for case in cases}
+        breast = [float(case[str(int(Label.BREAST))]["Dice"]) for case in metrics.values()]
+        muscle = {name: case[str(int(Label.PECTORAL_MUSCLE))] for name, case in metrics.items()}
+        pectoral = [float(m["Dice"]) for name, m in muscle.items() if m["n_ref"] > 0 and name not in unscored]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DatasetError(f"{summary} has no scores ({error}): remove it and run the sweep again") from error
+    return SweepScore(variant, len(metrics), _moments(breast), len(pectoral), _moments(pectoral))
 
 
 def _moments(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and sample standard deviation of the finite values, NaN where there are too few."""
+    """Mean and sample standard deviation of the finite values, NaN if there are too few."""
     finite = [value for value in values if math.isfinite(value)]
     mean = statistics.fmean(finite) if finite else math.nan
     return mean, statistics.stdev(finite) if len(finite) > 1 else math.nan
-
-
-def _beside_python(program: str) -> str:
-    """The command of this environment, also where its folder is not in PATH."""
-    path = Path(sys.executable).with_name(program)
-    return str(path) if path.is_file() else program

@@ -1,11 +1,10 @@
-"""The paper's three experiments (section 2.3) as lists of commands, each run only while its result is missing.
+"""The paper's three experiments (section 2.3) as lists of commands, each run only if its result is missing.
 
 1. All processed images and films: train, predict the test set, Tables 5 to 7.
-2. Also with raw images: train, predict processed and raw test images by this model and by the first, Table 8.
-3. Without one data set at a time: train a fold each, predict the known sets and the unknown one, Table 9.
+2. Raw images too: train, predict the processed and raw test images with this model and with the first, Table 8.
+3. One data set left out at a time: train one fold for each, predict the known sets and the unknown one, Table 9.
 
-How a step is run is told in `steps.py`; how data are converted, a network trained or a mask scored is not
-known here.
+`steps.py` runs the commands. This module does not convert, train or score anything itself.
 """
 
 from __future__ import annotations
@@ -18,19 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from maseg_nnunet.dataset.cases import image_of, select_rows
-from maseg_nnunet.dataset.folders import (
-    EXTERNAL_TRAINER,
-    PREPROCESSED,
-    RAW,
-    RESULTS,
-    external_trainers,
-    nnunet_folder,
-)
+from maseg_nnunet.dataset.folders import PREPROCESSED, RAW, RESULTS, nnunet_folder
 from maseg_nnunet.dataset.folds import check_cases
 from maseg_nnunet.dataset.manifest import MANIFEST, ManifestRow, read_manifest
 from maseg_nnunet.errors import UsageError
 from maseg_nnunet.evaluation.scoring import score_folder
-from maseg_nnunet.experiments.steps import CommandStep, Phase
+from maseg_nnunet.experiments.steps import CommandStep, Phase, nnunet_environment
 from maseg_nnunet.files import write_json
 from maseg_nnunet.models.folder import CHECKPOINT
 
@@ -38,11 +30,11 @@ if TYPE_CHECKING:
     from maseg_nnunet.evaluation.tables import ReportTable
 
 SETUP: Final = "setup.json"
-"""File in the output folder: the model and the data sets whose results it holds."""
+"""File in the output folder that records the model and the data sets of its results."""
 
 ON_PROCESSED: Final = "trained on processed"
 ON_BOTH: Final = "trained on processed and raw"
-"""Folders of experiment 2's predictions; Table 8 names its columns by them."""
+"""Folders of experiment 2's predictions. The columns of Table 8 have their names."""
 
 KNOWN: Final = "test"
 UNKNOWN: Final = "unknown"
@@ -51,7 +43,15 @@ UNKNOWN: Final = "unknown"
 
 @dataclass(frozen=True)
 class ExperimentPart:
-    """One data set of the combined one. `input` and `masks`: its sources, None where it is converted already."""
+    """One data set of the combined one.
+
+    Attributes:
+        key: Name of the data set, as convert_vendor takes it.
+        dataset_id: nnU-Net's number of it.
+        folder: Name of its folder in nnUNet_raw.
+        input: Source of its images, None if it is converted already.
+        masks: Source of its masks, None if it is converted already.
+    """
 
     key: str
     dataset_id: int
@@ -62,9 +62,18 @@ class ExperimentPart:
 
 @dataclass(frozen=True)
 class Setup:
-    """What all steps share. `combined`: number of the set of processed images; `with_raw`: of the one with raw images.
+    """What all steps share.
 
-    `output` gets predictions, logs and reports, a folder each experiment. `scheduler`: address of a Dask scheduler.
+    Attributes:
+        parts: The data sets that are combined.
+        output: Folder of the predictions, logs and reports, with a folder for each experiment.
+        combined: Number of the combined set of processed images and films.
+        with_raw: Number of the combined set that has raw images too.
+        plans: Name of the plans, and of their template.
+        trainer: Class name of the trainer.
+        device: cuda, cpu or mps.
+        workers: Processes for conversion, preprocessing and scoring.
+        scheduler: Address of a Dask scheduler.
     """
 
     parts: tuple[ExperimentPart, ...]
@@ -79,7 +88,7 @@ class Setup:
 
     @property
     def model(self) -> tuple[str, ...]:
-        """The options of nnU-Net's commands that every training and prediction has."""
+        """The options that all of nnU-Net's trainings and predictions share."""
         return "-p", self.plans, "-tr", self.trainer, "-device", self.device
 
     def dataset(self, number: int) -> Path:
@@ -92,7 +101,7 @@ class Setup:
         return model / f"fold_{fold}"
 
     def predictions(self, experiment: int, *names: str) -> Path:
-        """Folder of masks that an experiment predicts."""
+        """Folder of the masks that an experiment predicts."""
         return self.output / f"experiment{experiment}" / "predictions" / Path(*names)
 
     def report(self, experiment: int) -> Path:
@@ -104,9 +113,16 @@ Words = Sequence[str | Path | int]
 
 
 def read_sources(path: Path) -> dict[str, tuple[Path, Path]]:
-    """(input, masks) of each data set in a CSV with the columns name, input, masks; relative paths are from its folder.
+    """Read where the data sets to convert are.
 
-    Raises UsageError where the file is not so, or names a data set twice or a path that is not there.
+    Args:
+        path: A CSV with the columns name, input, masks. Relative paths start at its folder.
+
+    Returns:
+        The name of each data set, with the absolute paths of its input and masks.
+
+    Raises:
+        UsageError: The file has another form, names a data set twice, or names a path that does not exist.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as handle:
@@ -120,7 +136,7 @@ def read_sources(path: Path) -> dict[str, tuple[Path, Path]]:
             raise UsageError(f"{path}, line {number}: name, input and masks were expected, every name once")
         found = [(path.parent / place).absolute() for place in places]
         if missing := [str(place) for place in found if not place.exists()]:
-            raise UsageError(f"{path}, line {number}: {', '.join(missing)} is not there")
+            raise UsageError(f"{path}, line {number}: {', '.join(missing)} does not exist")
         sources[name] = found[0], found[1]
     if not sources:
         raise UsageError(f"{path} names no data set")
@@ -128,13 +144,24 @@ def read_sources(path: Path) -> dict[str, tuple[Path, Path]]:
 
 
 def phases(experiment: int, setup: Setup) -> list[Phase]:
-    """The commands of an experiment, up to the predictions that `write_tables` scores."""
+    """List the commands of an experiment, up to the predictions that `write_tables` scores.
+
+    Args:
+        experiment: 1, 2 or 3.
+        setup: What all steps share.
+
+    Returns:
+        Conversion, combination, planning, training and prediction, to be run by `steps.run_phases`.
+
+    Raises:
+        UsageError: There is no such experiment, or it can't be made of these data sets and numbers.
+    """
     if experiment not in (1, 2, 3):
         raise UsageError(f"there is no experiment {experiment}: 1 views and vendors, 2 raw images, 3 vendors left out")
     if experiment == 2 and setup.combined == setup.with_raw:
         raise UsageError(f"experiment 2 needs a number of its own for the set with raw images, not {setup.combined}")
     if experiment == 3 and len(setup.parts) < 2:
-        raise UsageError("experiment 3 leaves one data set out at a time: it needs two at least")
+        raise UsageError("experiment 3 leaves one data set out at a time: it needs at least two")
     numbers = [setup.combined, setup.with_raw] if experiment == 2 else [setup.combined]
     folds = range(1, len(setup.parts) + 1) if experiment == 3 else [0]
     return [
@@ -158,15 +185,12 @@ def _step(
     links: tuple[tuple[Path, Path], ...] = (),
     spread: bool = False,
 ) -> CommandStep:
-    environment = {name: str(nnunet_folder(name).absolute()) for name in (RAW, PREPROCESSED, RESULTS)}
-    environment[EXTERNAL_TRAINER] = external_trainers()
-    log = setup.output / "logs" / f"{title.replace(' ', '_')}.log"
-    words, variables = tuple(map(str, command)), tuple(environment.items())
-    return CommandStep(title, words, log, result, masks, cases, model, links, spread, variables)
+    words, log = tuple(map(str, command)), setup.output / "logs" / f"{title.replace(' ', '_')}.log"
+    return CommandStep(title, words, log, result, masks, cases, model, links, spread, nnunet_environment())
 
 
 def _convert(setup: Setup, part: ExperimentPart) -> CommandStep:
-    # Raw images too: combining leaves them out where they are not wanted.
+    # Raw images too: `maseg combine` leaves them out if they are not wanted.
     command: Words = ["convert_vendor", "--name", part.key]
     sources: Words = ["--input", part.input or "", "--masks", part.masks or "", "--intent", "both"]
     where: Words = ["--scheduler", setup.scheduler] if setup.scheduler else ["--workers", setup.workers]
@@ -188,10 +212,10 @@ def _plan(setup: Setup, number: int) -> CommandStep:
 def _train(setup: Setup, number: int, fold: int) -> CommandStep:
     if number == setup.with_raw and (rows := _rows(setup, number)) and not any(row.intent == "raw" for row in rows):
         raise UsageError(
-            f"{setup.dataset(number)} has no raw image, which experiment 2 is about: convert with --intent both"
+            f"{setup.dataset(number)} has no raw image, and experiment 2 needs some: convert with --intent both"
         )
     trained = setup.trained(number, fold)
-    # The summary is the last file that nnU-Net writes. --c goes on with a training that was started, or starts one.
+    # nnU-Net writes the summary last. --c continues a training that was started, or starts one.
     done = trained / "validation" / "summary.json"
     check_cases(trained, nnunet_folder(PREPROCESSED) / setup.dataset(number).name, fold)
     command: Words = ["nnUNetv2_train", number, "2d", fold, *setup.model, "--c"]
@@ -211,7 +235,7 @@ def _predict(setup: Setup, experiment: int) -> list[CommandStep]:
     for fold, part in enumerate(setup.parts, start=1):
         masks = setup.predictions(3, part.key)
         steps.append(_predict_test(setup, combined, combined, fold, masks / KNOWN))
-        # The part's own folder also holds its validation and raw images, which Table 9 leaves out.
+        # The part's own folder also has its validation and raw images, which Table 9 leaves out.
         training = [row for row in _rows(setup, combined) if row.dataset == part.key and row.subset == "train"]
         images = setup.output / "experiment3" / "images" / part.key
         files = [image_of(setup.dataset(combined), row) for row in training]
@@ -235,7 +259,7 @@ def _predict_images(
     rows: Iterable[ManifestRow],
     links: tuple[tuple[Path, Path], ...] = (),
 ) -> CommandStep:
-    """As the paper predicted: without mirroring, without post-processing."""
+    """Predict as the paper does: without mirroring, without post-processing."""
     folders: Words = ["-i", images, "-o", masks]
     which: Words = ["-d", model, "-c", "2d", "-f", fold, *setup.model, "--disable_tta"]
     command: Words = ["nnUNetv2_predict", *folders, *which, "--continue_prediction"]
@@ -246,13 +270,17 @@ def _predict_images(
 
 
 def _rows(setup: Setup, number: int) -> list[ManifestRow]:
-    """The manifest of a combined set, empty where it is still to be made (in a dry run)."""
+    """The manifest of a combined set, empty if the set does not exist yet (in a dry run)."""
     folder = setup.dataset(number)
     return read_manifest(folder) if (folder / MANIFEST).is_file() else []
 
 
 def check_output(setup: Setup) -> None:
-    """Write down in the output folder what its results are of. Raises UsageError where it holds others' results."""
+    """Record in the output folder which model and data sets its results are of.
+
+    Raises:
+        UsageError: The folder has results of another model or of other data sets.
+    """
     made_of = {
         "plans": setup.plans,
         "trainer": setup.trainer,
@@ -263,14 +291,23 @@ def check_output(setup: Setup) -> None:
     file = setup.output / SETUP
     if file.is_file() and (before := json.loads(file.read_text())) != made_of:
         changed = ", ".join(f"{key} {before.get(key)}" for key in made_of if before.get(key) != made_of[key])
-        raise UsageError(f"{setup.output} holds results of {changed}: choose another -o")
+        raise UsageError(f"{setup.output} has results of {changed}: choose another folder with -o")
     write_json(file, made_of)
 
 
 def write_tables(experiment: int, setup: Setup, *, pictures: bool = True) -> list[ReportTable]:
-    """Score an experiment's predictions and write its tables and page to its report folder; what a terminal shows.
+    """Score an experiment's predictions and write its tables and page to its report folder.
 
-    Raises ProblemsError where a prediction is missing or can't be scored.
+    Args:
+        experiment: 1, 2 or 3.
+        setup: What all steps share.
+        pictures: Whether the page shows the cases.
+
+    Returns:
+        The tables to show in a terminal.
+
+    Raises:
+        ProblemsError: A prediction is missing or can't be scored.
     """
     from maseg_nnunet.evaluation.comparison import write_comparison
     from maseg_nnunet.evaluation.leave_one_out import write_left_out

@@ -1,1 +1,1 @@
-"""Trained models: the packaged ones, opening a model folder, importing and packing one."""
+"""Trained models: the packaged one, opening a model folder, importing published weights, packaging a model."""

@@ -1,8 +1,8 @@
-"""A trained model made fit to be passed on: small, and without a word of the cases that it was trained on.
+"""Packaging a trained model so that it can be shared: small, and without the names of its training cases.
 
-nnU-Net's training leaves checkpoints of float32 weights, with the optimizer's state and the arguments of the trainer,
-which name every training case. Here the weights are kept alone, in half precision, each tensor once: nnU-Net's networks
-list some of theirs under several names. Both `maseg predict` and nnU-Net's commands run the result, in float32.
+nnU-Net's checkpoints contain float32 weights, the optimizer's state, and the arguments of the trainer, which name every
+training case. Only the weights are kept here, in half precision. Each tensor is saved once: the state dict of nnU-Net's
+networks has some tensors under several names. `maseg predict` and nnU-Net's commands both run the result, in float32.
 """
 
 from __future__ import annotations
@@ -14,25 +14,34 @@ import torch
 from torch import Tensor
 
 from maseg_nnunet.dataset.description import dataset_json
-from maseg_nnunet.dataset.folders import FINGERPRINT
+from maseg_nnunet.dataset.folders import DATASET_JSON, FINGERPRINT
 from maseg_nnunet.errors import ModelError, OutputError
 from maseg_nnunet.files import atomic, write_json
-from maseg_nnunet.models.folder import CHECKPOINT, DATASET, PLANS, build_model, checkpoint_of, open_folder, read_parts
+from maseg_nnunet.models.folder import CHECKPOINT, PLANS, checkpoint_of, open_folder, read_parts
+from maseg_nnunet.models.model import build_model
 
 _HALF_MAX: Final = torch.finfo(torch.float16).max
 
 
 def package(trained: Path, output: Path) -> Path:
-    """Write the trained model folder `trained` as the model folder `output`; returns `output`.
+    """Write a trained model as a small model folder.
 
-    Other files that `output` holds, such as a model card, are left alone. Raises ModelError where `trained` is no model
-    of this project or has weights too large for half precision, OutputError where `output` is a training's folder.
+    Args:
+        trained: Model folder or ZIP that training left.
+        output: Folder to write. Other files in it, such as a model card, are left alone.
+
+    Returns:
+        `output`.
+
+    Raises:
+        ModelError: If `trained` is not a model of this project, or has weights too large for half precision.
+        OutputError: If `output` is `trained` itself or the folder of another training.
     """
     _, folder = open_folder(trained)
     if isinstance(folder, Path) and output.resolve() == folder.resolve():
         raise OutputError(f"{output} is the trained model itself: name another folder")
     if any(output.glob("fold_*/training_log_*.txt")):
-        raise OutputError(f"{output} holds another training, which would be lost: name another folder")
+        raise OutputError(f"{output} contains another training, which would be lost: name another folder")
     parts = read_parts(trained)
     build_model(parts)
     checkpoint = checkpoint_of(
@@ -43,17 +52,21 @@ def package(trained: Path, output: Path) -> Path:
     )
     with atomic(output / "fold_0" / CHECKPOINT) as temporary:
         torch.save(checkpoint, temporary)
-    write_json(output / DATASET, {key: parts.dataset[key] for key in dataset_json(0) if key in parts.dataset})
+    write_json(output / DATASET_JSON, {key: parts.dataset[key] for key in dataset_json(0) if key in parts.dataset})
     write_json(output / FINGERPRINT, _fingerprint(parts.plans))
-    # Last: a folder without plans is no model.
+    # Last, because only a folder with plans counts as a model.
     write_json(output / PLANS, parts.plans)
     return output
 
 
 def halved(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """`weights` in float16, integers as they are; what shared its memory shares it again.
+    """Convert weights to float16. Integers stay as they are, and tensors that shared memory share it again.
 
-    Raises ModelError for values that float16 has not.
+    Args:
+        weights: A state dict.
+
+    Raises:
+        ModelError: If a value is not finite in float16.
     """
     made: dict[tuple[int, torch.Size], Tensor] = {}
     result = {}
@@ -68,7 +81,7 @@ def halved(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _fingerprint(plans: dict[str, Any]) -> dict[str, Any]:
-    """What nnU-Net's planner would need, of the median image in place of every case."""
+    """What nnU-Net's planner needs, for the median image instead of every case."""
     return {
         "spacings": [plans["original_median_spacing_after_transp"]],
         "shapes_after_crop": [plans["original_median_shape_after_transp"]],

@@ -1,4 +1,4 @@
-"""How a network runs fastest on a device without changing what it computes: precision, memory layout, kept memory.
+"""Running a network fast without changing its masks: number precision, memory layout, freed memory that is kept.
 
 For inference and the training step alike::
 
@@ -7,12 +7,10 @@ For inference and the training step alike::
         logits = network(images)
     loss(logits, target)    # the losses of this project compute in float32 whatever they are given
 
-The image itself is never rounded: its first convolution runs in float32, which costs nothing measurable. In bfloat16 it
-made nearly all of the difference: masks of the packaged model on nine films and digital mammograms agreed with those
-in float32 to a muscle Dice of 0.987 on average and 0.941 at worst, and so to 0.9997 and 0.9993. On two cores with
-AVX-512 BF16 the paper's network needs 1.8 s for 720 x 592 pixels so, and 4.4 s in float32 with nnU-Net's own layout
-(`benchmarks/precision.py`). On a CPU without such instructions bfloat16 is emulated and off. A GPU runs float16, as in
-nnU-Net. The thread count is the caller's: nothing here sets it.
+A CPU with bfloat16 instructions runs bfloat16, another CPU float32, and a GPU float16, as in nnU-Net. The image itself
+is never rounded: its first convolution runs in float32, because rounding the image caused nearly all of the difference
+between masks in bfloat16 and in float32 (`benchmarks/precision.py`, docs/experiments.md). Nothing here sets the number
+of threads.
 """
 
 from __future__ import annotations
@@ -31,25 +29,29 @@ Network = TypeVar("Network", bound=nn.Module)
 
 _M_TRIM_THRESHOLD: Final = -1
 _M_MMAP_MAX: Final = -4
-"""Of glibc's malloc.h."""
+"""From glibc's malloc.h."""
 
 _BF16_FLAGS: Final = frozenset({"avx512_bf16", "amx_bf16", "sve_bf16", "svebf16", "bf16"})
 
 
 @lru_cache(maxsize=1)
 def cpu_has_bf16() -> bool:
-    """Whether this CPU multiplies bfloat16 in hardware. PyTorch emulates it elsewhere, slower than float32."""
+    """Whether this CPU has bfloat16 instructions. Without them PyTorch emulates bfloat16, slower than float32."""
     capabilities = getattr(torch.cpu, "get_capabilities", None)
     if capabilities is not None:
         return any(capabilities().get(flag) is True for flag in _BF16_FLAGS)
-    cpuinfo = Path("/proc/cpuinfo")  # older PyTorch; where there is no such file, float32 is the safe answer
+    cpuinfo = Path("/proc/cpuinfo")  # older PyTorch; if the file does not exist, float32 is the safe choice
     return cpuinfo.is_file() and not _BF16_FLAGS.isdisjoint(
         cpuinfo.read_text(encoding="ascii", errors="ignore").split()
     )
 
 
 def autocast(device: torch.device) -> AbstractContextManager[Any]:
-    """The precision to run a network in on `device`: bfloat16 on a CPU that has it, float16 on a GPU, else as it is."""
+    """The context to run a network in on `device`.
+
+    Returns:
+        Autocast to bfloat16 on a CPU that has it, to float16 on a GPU; a context that does nothing on other devices.
+    """
     if device.type == "cuda":
         return torch.autocast("cuda")
     if device.type == "cpu" and cpu_has_bf16():
@@ -58,12 +60,14 @@ def autocast(device: torch.device) -> AbstractContextManager[Any]:
 
 
 def keep_memory(device: torch.device) -> None:
-    """Have this process keep the memory that it frees, where the network runs on a CPU under glibc.
+    """Let this process keep the memory that it frees, if the network runs on a CPU under glibc.
 
-    Each step of a training needs the arrays of the step before again. Those of over 32 MiB, which a batch of feature
-    maps has, glibc would give back to the kernel, which clears all of their pages anew: 290,000 of them in a step of
-    maseg_lite. What that saves, `benchmarks/training_step.py` tells. It holds for the process to its end (mallopt(3)),
-    so it is no part of inference, which others call from theirs.
+    Every training step allocates arrays of the same sizes. glibc returns large ones, such as a batch of feature maps,
+    to the kernel, which clears their pages again at the next step (`benchmarks/training_step.py`). The setting lasts
+    until the process ends (mallopt(3)). Inference does not use it, because it runs inside other people's processes.
+
+    Args:
+        device: The device of the training.
     """
     if device.type == "cpu" and platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
@@ -72,20 +76,27 @@ def keep_memory(device: torch.device) -> None:
 
 
 class _Float32Conv2d(nn.Conv2d):
-    """A convolution that computes in float32 under autocast too."""
+    """A convolution that computes in float32 even under autocast."""
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Feature maps in float32."""
-        # PyTorch below 2.5 knows no autocast on other devices, where none is on anyway (see `autocast`).
+        # PyTorch before 2.5 does not support autocast on other devices. `autocast` does not use it there either.
         kind = images.device.type
         with torch.autocast(kind, enabled=False) if kind in ("cpu", "cuda") else nullcontext():
             return super().forward(images.float())
 
 
 def on_device(network: Network, device: torch.device) -> Network:
-    """`network` moved to `device`, its weights channels-last, the convolution that sees the image in float32.
+    """Move a network to a device with channels-last weights and a first convolution that runs in float32.
 
-    The layout of the input follows that of the weights by itself.
+    PyTorch converts the input to the memory layout of the weights, so the caller does not need to.
+
+    Args:
+        network: The network; it is changed in place.
+        device: The device to run on.
+
+    Returns:
+        `network`.
     """
     for module in network.modules():
         if type(module) is nn.Conv2d and module.in_channels == 1:

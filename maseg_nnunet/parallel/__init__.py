@@ -1,1 +1,1 @@
-"""Work on threads, processes, GPUs and a cluster."""
+"""Running work on threads, processes, GPUs or a cluster."""

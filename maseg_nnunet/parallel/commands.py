@@ -1,4 +1,4 @@
-"""Commands as processes: one at a time, or one on each GPU. They end when this process is told to end."""
+"""Commands run as processes, one at a time or one on each GPU. They end when this process is told to end."""
 
 from __future__ import annotations
 
@@ -22,7 +22,16 @@ _RUNNING: Final[set[subprocess.Popen[bytes]]] = set()
 
 
 def run_command(words: Sequence[str], environment: Mapping[str, str], log: Path) -> int:
-    """The exit status of a command whose output is appended to `log`; for threads, and for workers of a cluster."""
+    """Run a command and wait for it. It can be called from threads and on workers of a cluster.
+
+    Args:
+        words: The program and its arguments.
+        environment: All environment variables of the command.
+        log: File that its stdout and stderr are appended to. Missing folders are created.
+
+    Returns:
+        The exit status.
+    """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as stream, subprocess.Popen(words, env=environment, stdout=stream, stderr=stream) as process:
         _RUNNING.add(process)
@@ -34,24 +43,29 @@ def run_command(words: Sequence[str], environment: Mapping[str, str], log: Path)
 
 @contextmanager
 def commands_end_with_us() -> Iterator[None]:
-    """SIGTERM interrupts the block, and what `run_command` runs; Ctrl-C in a terminal reaches both by itself.
+    """SIGTERM interrupts the block and the commands of `run_command`. Ctrl-C in a terminal reaches both by itself.
 
-    Left running, a training and the one that the next call of the same command starts would write into one folder.
+    A training that kept running would write into the same folder as the one that the next call starts.
     """
 
     def stop(number: int, frame: Any) -> None:
-        # At once: what comes after the exception waits for the threads, and those for their commands.
+        # Commands first: after the exception this process waits for its threads, and they wait for their commands.
         for process in tuple(_RUNNING):
             process.send_signal(signal.SIGINT)
         signal.default_int_handler(number, frame)
 
-    # A script that starts us in the background has SIGINT ignored, and so would what we start.
+    # A script that starts us in the background makes us ignore SIGINT, and our commands would inherit that.
     with on_signals(signal.default_int_handler, signal.SIGINT), on_signals(stop, signal.SIGTERM):
         yield
 
 
 def gpu_numbers(gpus: str, device: str) -> list[str]:
-    """`0,1` as numbers of GPUs. Raises UsageError for anything else, and for GPUs or a device that training has not."""
+    """The GPU numbers in text such as `0,1`.
+
+    Raises:
+        UsageError: `gpus` has another form or a number twice, or it is not empty and `device` is not cuda, or `device`
+            is not one that nnU-Net trains on.
+    """
     if device not in ("cuda", "cpu", "mps"):
         raise UsageError(f"--device is cuda, cpu or mps, not {device}")
     numbers = [number.strip() for number in gpus.split(",") if number.strip()]
@@ -65,9 +79,15 @@ def gpu_numbers(gpus: str, device: str) -> list[str]:
 def run_on_gpus(
     function: Callable[[T, str | None], R], tasks: Iterable[T], gpus: Sequence[str] = ()
 ) -> Iterator[tuple[T, R]]:
-    """Yield (task, function(task, gpu)) in the order of completion, one task at a time on each of the GPUs `gpus`.
+    """Run one task at a time on each GPU.
 
-    Without any, one after the other with None. For functions that start a process: they are called from threads.
+    Args:
+        function: Called with a task and a GPU, in a thread. It should start a process for the work.
+        tasks: The tasks. All are queued at once.
+        gpus: The GPUs; if empty, tasks run one after the other and get None as GPU.
+
+    Yields:
+        (task, result) in the order of completion. The first exception of `function` is raised and ends the run.
     """
     free: queue.SimpleQueue[str | None] = queue.SimpleQueue()
     for gpu in gpus or (None,):

@@ -1,4 +1,4 @@
-"""Signals while a block runs: a handler, and SIGTERM as an interrupt."""
+"""Signal handlers that are set only while a block runs."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ from typing import Any
 
 @contextmanager
 def on_signals(handler: Callable[[int, Any], Any], *numbers: int) -> Iterator[None]:
-    """`handler` for these signals while the block runs; as they were after it. Without effect off the main thread.
+    """Handle signals with `handler` while the block runs, and restore the handlers before it afterwards.
 
-    A handler that stayed would be inherited by whatever is forked later: nnU-Net's pools end their processes by
-    SIGTERM, and one that handles it may wait for ever.
+    It has no effect outside the main thread. A handler that stayed would be inherited by processes forked later:
+    nnU-Net's pools end theirs by SIGTERM, and a process that handles it may wait for ever.
+
+    Args:
+        handler: Called with the signal's number and the current stack frame.
+        *numbers: The signals.
     """
     before: dict[int, Any] = {}
     try:
@@ -28,6 +32,6 @@ def on_signals(handler: Callable[[int, Any], Any], *numbers: int) -> Iterator[No
 
 @contextmanager
 def interrupted_by_sigterm() -> Iterator[None]:
-    """SIGTERM, which is how a cluster or a system ends a job, interrupts the block as Ctrl-C does."""
+    """SIGTERM, by which a cluster or an operating system ends a job, interrupts the block as Ctrl-C does."""
     with on_signals(signal.default_int_handler, signal.SIGTERM):
         yield

@@ -1,6 +1,6 @@
-"""Many independent tasks over threads, local processes or a Dask cluster, surviving the loss of a worker.
+"""Many independent tasks in local processes or on a Dask cluster. The loss of a worker does not end the run.
 
-Not for pipelines within one process (`prediction/predict.py`), and not for what a task does.
+Threads are `threads.py`, commands of other programs `commands.py`.
 """
 
 from __future__ import annotations
@@ -17,22 +17,32 @@ from maseg_nnunet.errors import UsageError
 T = TypeVar("T")
 R = TypeVar("R")
 
-_AHEAD: Final = 4
-"""Tasks submitted per worker beyond the running one: enough to keep it busy, few enough to bound memory."""
+_TASKS_PER_WORKER: Final = 4
+"""Tasks submitted at a time for each worker: enough to keep it busy, few enough to bound memory."""
 
 
 class WorkerLostError(Exception):
-    """The worker that held a task died, and died again when the task ran alone."""
+    """The worker of a task died, and so did the worker of its retry."""
 
 
 def run_tasks(
     function: Callable[[T], R], tasks: Iterable[T], *, workers: int = 1, scheduler: str | None = None
 ) -> Iterator[tuple[T, R | WorkerLostError]]:
-    """Yield (task, result) in the order of completion.
+    """Run `function` on every task.
 
-    `function` must be importable by name, idempotent, and must not raise for bad input; an exception it does raise
-    ends the run. One worker without a scheduler means this very process. A worker that dies costs a retry of the tasks
-    it held. `scheduler` is the address of a Dask scheduler, whose workers need the same files and package.
+    Tasks are retried if their worker dies. Only a few tasks for each worker are taken from `tasks` ahead of time.
+
+    Args:
+        function: Importable by name and idempotent. It must not raise for bad input: an exception ends the run.
+        tasks: The tasks, picklable if they go to another process.
+        workers: Number of local processes; 1 means this process itself.
+        scheduler: Address of a Dask scheduler. Its workers need the same files and the same package.
+
+    Yields:
+        (task, result) in the order of completion. The result is a WorkerLostError if the task's workers kept dying.
+
+    Raises:
+        UsageError: Dask is not installed, or no scheduler answers at the address.
     """
     if scheduler:
         yield from _run_on_cluster(function, tasks, scheduler)
@@ -52,7 +62,7 @@ def _run_in_pool(
         yield from _until_broken(function, remaining, workers, lost)
         if not lost:
             return
-        # One of these killed its worker, and nothing says which: each runs alone once more.
+        # One of these killed its worker, but nothing says which one, so each is retried alone.
         for task in lost:
             yield task, _run_alone(function, task)
 
@@ -60,11 +70,11 @@ def _run_in_pool(
 def _until_broken(
     function: Callable[[T], R], remaining: Iterator[T], workers: int, lost: list[T]
 ) -> Iterator[tuple[T, R]]:
-    """Run until the tasks are used up or a worker dies; `lost` then holds what was submitted and has no result."""
+    """Run until no task remains or a worker dies; then `lost` has the tasks that were submitted and have no result."""
     with _pool(workers) as pool:
         running: dict[Future[R], T] = {}
         try:
-            _submit(pool, function, islice(remaining, workers * _AHEAD), running)
+            _submit(pool, function, islice(remaining, workers * _TASKS_PER_WORKER), running)
             while running and not lost:
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
@@ -75,7 +85,7 @@ def _until_broken(
                     yield task, future.result()
                     if not lost:
                         _submit(pool, function, islice(remaining, 1), running)
-        except BrokenProcessPool:  # from submitting to a pool that broke meanwhile
+        except BrokenProcessPool:  # the pool broke before a task was submitted to it
             pass
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -94,7 +104,7 @@ def _submit(
         try:
             running[pool.submit(function, task)] = task
         except BrokenProcessPool as error:
-            # The task has left the iterator already: keep it among the running ones, which are retried.
+            # The task is no longer in the iterator: count it as running, so that it is retried.
             failed: Future[R] = Future()
             failed.set_exception(error)
             running[failed] = task
@@ -106,11 +116,11 @@ def _run_alone(function: Callable[[T], R], task: T) -> R | WorkerLostError:
         try:
             return pool.submit(function, task).result()
         except BrokenProcessPool:
-            return WorkerLostError("the process that handled this file died twice, out of memory perhaps")
+            return WorkerLostError("the process that handled this file died twice; it may have run out of memory")
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:
-    # spawn: a forked worker would inherit locks held by the progress bar's thread.
+    # spawn: a forked worker would inherit locks that the progress bar's thread holds.
     return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
 
 
@@ -128,7 +138,7 @@ def _run_on_cluster(
         raise UsageError(f"no Dask scheduler answers at {scheduler}: start one, or leave --scheduler out") from error
     with client:
         remaining = iter(tasks)
-        ahead = max(1, len(client.scheduler_info(n_workers=-1)["workers"])) * _AHEAD
+        ahead = max(1, len(client.scheduler_info(n_workers=-1)["workers"])) * _TASKS_PER_WORKER
         running: dict[str, T] = {}
 
         def submit(some: Iterable[T]) -> Sequence[Any]:
@@ -140,7 +150,7 @@ def _run_on_cluster(
         for future in pending:
             task = running.pop(future.key)
             if isinstance(future.exception(), KilledWorker):
-                yield task, WorkerLostError("the workers that handled this file died, out of memory perhaps")
+                yield task, WorkerLostError("the workers that handled this file died; they may have run out of memory")
             else:
                 yield task, future.result()
             pending.update(submit(islice(remaining, 1)))

@@ -1,7 +1,6 @@
-"""A few threads that each take one item from its start to its end: for work that waits, or that frees the lock of
-Python's interpreter. Not for work on many machines or in processes (`parallel/tasks.py`).
+"""Work on threads of this process: for work that waits, or that releases the GIL.
 
-Items are taken from their iterator one by one, so as many are in memory as there are threads, however long the list.
+Processes and clusters are `tasks.py`.
 """
 
 from __future__ import annotations
@@ -19,8 +18,19 @@ R = TypeVar("R")
 _END: Final = object()
 
 
-class Crew(Generic[T, R]):
-    """`workers` threads that call `work` on every item of `items`. `busy` tells how many still have something to do."""
+class ThreadTeam(Generic[T, R]):
+    """Threads that call `work` on every item of `items`.
+
+    Each thread takes the next item when it has finished one, so memory does not grow with the number of items.
+
+    Args:
+        items: Taken one by one, by one thread at a time.
+        work: Called in the threads.
+        workers: Number of threads.
+
+    Attributes:
+        busy: Number of threads that have not ended.
+    """
 
     def __init__(self, items: Iterator[T], work: Callable[[T], R], workers: int) -> None:
         self.busy = workers
@@ -33,12 +43,14 @@ class Crew(Generic[T, R]):
     def run(self, sink: Callable[[R], None]) -> None:
         """Call `sink` in this thread with each result, in the order of completion.
 
-        Where `items`, `work` or `sink` raise, and where the user interrupts, no further item is begun; what is under
-        way is finished and goes to `sink`; then the exception is raised. A second interrupt does not wait.
+        Raises:
+            Exception: The first one that `items`, `work` or `sink` raised. From then on no item is begun; the items at
+                work are finished and go to `sink` before the exception is raised.
+            KeyboardInterrupt: As the exceptions above; but a second interrupt is raised at once.
         """
         working = self.busy
         for index in range(working):
-            threading.Thread(target=self._member, name=f"crew-{index}", daemon=True).start()
+            threading.Thread(target=self._work_on_items, name=f"team-{index}", daemon=True).start()
         failure: BaseException | None = None
         while working:
             try:
@@ -48,7 +60,7 @@ class Crew(Generic[T, R]):
                 elif isinstance(result, BaseException):
                     raise result
                 else:
-                    sink(result)  # type: ignore[arg-type]  # neither the mark nor an exception
+                    sink(result)  # type: ignore[arg-type]  # neither _END nor an exception
             except KeyboardInterrupt as interrupt:
                 if isinstance(failure, KeyboardInterrupt):
                     raise
@@ -60,7 +72,7 @@ class Crew(Generic[T, R]):
         if failure is not None:
             raise failure
 
-    def _member(self) -> None:
+    def _work_on_items(self) -> None:
         try:
             while not self._stop.is_set():
                 with self._lock:
@@ -78,15 +90,15 @@ class Crew(Generic[T, R]):
 
 
 def usable_cores() -> int:
-    """Cores this process may use; the default of every --workers."""
+    """Number of cores that this process may use; the default of every --workers."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def in_threads(function: Callable[[T], R], tasks: Sequence[T], workers: int) -> Iterator[R]:
-    """The results, in the order of the tasks. The first task is done before the others begin.
+    """Yield the results in the order of the tasks. The first task is finished before the others begin.
 
-    ITK makes its singletons at its first use and enters them in a map that is not safe for threads: broken by two at
-    once, it keeps the process from ending (itk::SingletonIndex).
+    ITK creates its singletons at their first use and adds them to a map that is not thread-safe (itk::SingletonIndex).
+    Two threads that do so at once corrupt it, and then the process does not end.
     """
     yield from map(function, tasks[:1])
     with ThreadPoolExecutor(max(1, workers)) as pool:

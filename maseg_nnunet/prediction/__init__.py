@@ -1,1 +1,1 @@
-"""From mammograms to masks: the segmenter, and many files through it."""
+"""From mammograms to masks: the segmenter for one, the pipeline for many files, and masks of stock nnU-Net."""

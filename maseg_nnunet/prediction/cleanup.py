@@ -1,7 +1,7 @@
-"""Cleaning a mask up, as the paper's discussion suggests: one breast without holes, one muscle at the chest wall.
+"""Cleaning up a mask, as the paper's discussion suggests: one breast without holes, one muscle at the chest wall.
 
-Works on runs (stretches of one label in one row) instead of pixels: a mask of fourteen million pixels has some ten
-thousand, so this costs milliseconds. Not for logits, and off wherever the paper's experiments are repeated.
+For speed it works on runs (stretches of one label in one row) instead of pixels, of which there are far fewer. It is
+switched off when the paper's experiments are repeated.
 """
 
 from __future__ import annotations
@@ -12,25 +12,29 @@ from typing import Any, Final
 import numpy as np
 
 from maseg_nnunet.arrays import Indices, Mask, Region
+from maseg_nnunet.chest_wall import straight_edge_is_left
 from maseg_nnunet.labels import Label
 
 REACH: Final = 0.02
-"""Share of the breast's width that may lie between the chest wall and a muscle that counts as touching it."""
-
-STRAIGHT: Final = 0.05
-"""Share of the breast's width within which its outline counts as straight: so much the chest wall may slant."""
+"""A muscle touches the chest wall if it is at most this share of the breast's width away from it."""
 
 
 def keep_largest(mask: Mask) -> Mask:
-    """`mask`, labels (rows, columns) uint8, reduced to one breast and one muscle; a new array where that changes it.
+    """Reduce a mask to one breast and one muscle.
 
-    1. Breast and muscle together: the largest component (pixels that share a corner belong together) stays, the rest
-       becomes background.
-    2. Background that the kept component encloses, alone or with the image's edge at the chest wall, becomes breast, or
-       muscle where it lies wholly inside the muscle. Nothing that is muscle is painted over.
-    3. Of the muscle's components that touch the chest wall, the largest stays; the rest becomes breast.
+    1. The largest component of breast and muscle together stays. The others become background.
+    2. Holes become breast, or muscle if they lie entirely inside the muscle. A hole is background that is enclosed by
+       the kept component, alone or together with the image's edge at the chest wall. No muscle pixel is changed.
+    3. The largest muscle component that touches the chest wall stays. The others become breast.
 
-    The chest wall is the side, left or right, where the outline is straight.
+    Pixels that share a corner belong to one component. The chest wall is the side, left or right, where the breast's
+    outline is straight.
+
+    Args:
+        mask: Labels (rows, columns) uint8: 0 background, 1 breast, 2 pectoral muscle.
+
+    Returns:
+        A new mask, or `mask` itself if nothing changes.
     """
     runs = _runs(mask)
     touching = _touching(runs)
@@ -43,7 +47,14 @@ def keep_largest(mask: Mask) -> Mask:
 
 @dataclass(frozen=True, eq=False)
 class _Runs:
-    """The runs of a mask in reading order, all of shape (n,); they cover it. `start`: index in the flattened mask."""
+    """The runs of a mask, which cover it in reading order.
+
+    Attributes:
+        start: Index of each run's first pixel in the flattened mask, (n,).
+        length: Number of pixels of each run, (n,).
+        label: Label of each run, (n,) uint8.
+        shape: (rows, columns) of the mask.
+    """
 
     start: Indices
     length: Indices
@@ -65,7 +76,7 @@ class _Runs:
         return self.first + self.length - 1
 
     def at(self, pixel: Indices) -> Indices:
-        """Index of the run that holds each pixel of the flattened mask."""
+        """Index of the run that contains each pixel of the flattened mask."""
         return np.searchsorted(self.start, pixel, side="right") - 1
 
 
@@ -77,10 +88,10 @@ def _runs(mask: Mask) -> _Runs:
 
 
 def _touching(runs: _Runs) -> Indices:
-    """Pairs (2, n) of runs that share a side, in one row or in two."""
+    """Pairs (2, n) of runs that share a side, in the same row or in neighbouring rows."""
     columns = runs.shape[1]
     index = np.arange(len(runs.start))
-    # Two runs above each other overlap from the column on where the later one of the two begins.
+    # The overlap of two runs in neighbouring rows begins at the first column of one of them.
     upper, lower = index[runs.row < runs.shape[0] - 1], index[runs.row > 0]
     beside = index[1:][runs.row[1:] == runs.row[:-1]]
     return np.concatenate(
@@ -94,7 +105,7 @@ def _touching(runs: _Runs) -> Indices:
 
 
 def _cornered(runs: _Runs) -> Indices:
-    """Pairs (2, n) of runs in neighbouring rows that share a corner; pairs that share a side may be among them."""
+    """Pairs (2, n) of runs in neighbouring rows that share a corner. Some of them may also share a side."""
     columns = runs.shape[1]
     index = np.arange(len(runs.start))
     inner = runs.first > 0
@@ -105,12 +116,12 @@ def _cornered(runs: _Runs) -> Indices:
 
 
 def _components(members: Region, pairs: Indices) -> Indices:
-    """A number for each run, the same in one component of members; those that are none have one of their own each."""
+    """A number for each run, equal within a component of members. A run that is not a member is alone."""
     one, other = pairs[:, members[pairs[0]] & members[pairs[1]]]
     root = np.arange(len(members))
     while True:
-        # Each run points to one of its component with a smaller number, or to itself; in a round, pairs agree on the
-        # smaller one of theirs, and chains of pointers are halved.
+        # Each run points to itself or to a run of its component with a smaller number. In each round, both runs of a
+        # pair take the smaller number of the two, and chains of pointers are halved.
         here, there = root[one], root[other]
         if np.array_equal(here, there):
             return root
@@ -121,7 +132,7 @@ def _components(members: Region, pairs: Indices) -> Indices:
 
 
 def _largest(component: Indices, length: Indices, members: Region) -> Region:
-    """The members of the component with the most pixels."""
+    """Members of the component that has the most pixels."""
     areas = np.bincount(component, weights=np.where(members, length, 0))
     largest: Region = members & (component == int(np.argmax(areas)))
     return largest
@@ -163,7 +174,7 @@ def _one_muscle(runs: _Runs, pairs: Indices) -> _Runs:
 
 @dataclass(frozen=True, eq=False)
 class _Outline:
-    """First and last column of the breast in every row; rows without have the image's width and -1."""
+    """The first and last column of the breast in each row. Rows without breast have the image's width and -1."""
 
     left: Indices
     right: Indices
@@ -178,9 +189,8 @@ class _Outline:
 
     @property
     def wall_is_left(self) -> bool:
-        left, right, tolerance = self.left[self.seen], self.right[self.seen], STRAIGHT * self.width
-        at_left = np.count_nonzero(left <= left.min() + tolerance)
-        return bool(at_left >= np.count_nonzero(right >= right.max() - tolerance))
+        seen = np.flatnonzero(self.seen)
+        return straight_edge_is_left(seen, self.left[seen], self.right[seen])
 
 
 def _outline(runs: _Runs) -> _Outline:
@@ -194,7 +204,7 @@ def _outline(runs: _Runs) -> _Outline:
 
 
 def _near_chest_wall(runs: _Runs) -> Region:
-    """Runs whose end on the chest wall's side is the breast's, or nearly so."""
+    """Runs that end at the breast's outline on the side of the chest wall, or close to it."""
     outline = _outline(runs)
     reach = REACH * outline.width
     near: Region

@@ -1,8 +1,8 @@
-"""Masks that `nnUNetv2_predict` wrote for a converted folder, back onto the grids of the files they came from.
+"""Masks that `nnUNetv2_predict` wrote for a converted folder, put back onto the grids of the source files.
 
-The converted folder's manifest.csv tells each source's grid, its sources.csv where the source is. A label image is
-resampled to the nearest pixel, so its edge shows the steps of the converted image's pixels; `maseg predict`, which has
-the logits, draws smooth ones. Names are the cases' (pseudonyms). Not for predicting.
+The converted folder's manifest.csv contains the grid of each source, its sources.csv the path. A mask is resampled to
+the nearest pixel, so its edge shows the steps of the converted image's pixels. `maseg predict` has the logits and makes
+smooth edges. Results are named after their cases, which are pseudonyms.
 """
 
 from __future__ import annotations
@@ -13,31 +13,37 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from maseg_nnunet.arrays import Mask
 from maseg_nnunet.dataset.folders import ENDING, SOURCES
 from maseg_nnunet.dataset.manifest import ManifestRow, read_manifest
 from maseg_nnunet.errors import DatasetError, MasegError, OutputError, RefusedError, UsageError, reason_of
-from maseg_nnunet.files import atomic, stamp
+from maseg_nnunet.files import stamp
 from maseg_nnunet.mammogram import Side, View
+from maseg_nnunet.models.folder import PLANS
 from maseg_nnunet.parallel.threads import in_threads
+from maseg_nnunet.prediction.statistics import write_rows
 from maseg_nnunet.readers import read_mammogram
 from maseg_nnunet.readers.masks import read_mask
 from maseg_nnunet.resample import mask_to_source, target_shape
-from maseg_nnunet.writers.measures import STATISTICS_COLUMNS, ImageStatistics, image_statistics
+from maseg_nnunet.writers.measures import ImageStatistics, image_statistics
 from maseg_nnunet.writers.results import Format, result_paths, write_mammogram_preview, write_mask
 
 if TYPE_CHECKING:
     from maseg_nnunet.writers.dicom_seg import Algorithm
 
-STATISTICS: Final = "statistics.csv"
-
 
 @dataclass(frozen=True)
 class ExportSettings:
-    """What is made of each mask. `keep_largest` cleans it up as `maseg predict` does by default, which turns
-    images upright first: here the chest wall is looked for left and right alone.
+    """What to do with each mask.
+
+    Attributes:
+        output: The folder of the results.
+        formats: The formats of the masks.
+        preview: Whether to write previews.
+        keep_largest: Whether to clean up the masks, as `maseg predict` does by default. Images are not turned upright
+            here, so a chest wall at the top or the bottom of an image is not recognised.
     """
 
     output: Path
@@ -48,7 +54,13 @@ class ExportSettings:
 
 @dataclass(frozen=True)
 class Exported:
-    """What became of one case. `problem` says why not, or is ""; `statistics` is None where there is no mask."""
+    """The outcome of one case.
+
+    Attributes:
+        case: The case.
+        problem: What went wrong, or "".
+        statistics: What the mask measures, None if the mask is missing or can't be used.
+    """
 
     case: str
     problem: str = ""
@@ -65,22 +77,34 @@ class _Case:
 
 
 def export_masks(masks: Path, converted: Path, settings: ExportSettings, workers: int = 1) -> Iterator[Exported]:
-    """Export every mask in the folder `masks`, in the order of the manifest in `converted`; one outcome a case.
+    """Export every mask of a folder.
 
-    A mask of no case is a problem, and so is a case to predict (subset `predict`) without mask; the rest goes on.
-    Raises UsageError where the masks would be overwritten; DatasetError where there are no masks, no manifest, or no
-    sources.csv although a format needs the sources.
+    A mask without a case is a problem, and so is a case of the subset `predict` without a mask. The other cases are
+    exported all the same.
+
+    Args:
+        masks: Folder of the masks that nnUNetv2_predict wrote, CASE.nii.gz.
+        converted: Folder that `convert_vendor` wrote, with manifest.csv and sources.csv.
+        settings: What to do with each mask.
+        workers: Number of threads.
+
+    Yields:
+        The outcome of each case, in the order of the manifest.
+
+    Raises:
+        UsageError: If the masks would be overwritten.
+        DatasetError: If there are no masks, no manifest, or no sources.csv although a format needs the sources.
     """
     if settings.output.resolve() == masks.resolve():
-        raise UsageError(f"the output folder {settings.output} is that of the masks, which would be lost")
+        raise UsageError(f"the output folder {settings.output} is the folder of the masks, which would be lost")
     found = {path.name.removesuffix(ENDING): path for path in sorted(masks.glob(f"*{ENDING}"))}
     if not found:
-        raise DatasetError(f"{masks} holds no mask (*{ENDING}): give the folder that nnUNetv2_predict wrote with -o")
+        raise DatasetError(f"{masks} contains no mask (*{ENDING}): give the folder that nnUNetv2_predict wrote with -o")
     rows = read_manifest(converted)
     needs_sources = settings.preview or Format.DICOM_SEG in settings.formats
     sources = read_sources(converted) if needs_sources else {}
     for case in sorted(found.keys() - {row.case for row in rows}):
-        yield Exported(case, f"a mask of no case of {converted.name}")
+        yield Exported(case, f"there is no case of this mask's name in {converted.name}")
     for row in rows:
         if row.subset == "predict" and row.case not in found:
             yield Exported(row.case, f"it has no mask in {masks.name}")
@@ -97,41 +121,54 @@ def export_masks(masks: Path, converted: Path, settings: ExportSettings, workers
 
 
 def read_sources(converted: Path) -> dict[int, tuple[Path, str]]:
-    """The real path and the stamp (`files.stamp`) of each source by its number; no stamp from older conversions.
+    """Read sources.csv.
 
-    Raises DatasetError where sources.csv is missing or broken."""
+    Args:
+        converted: Folder that `convert_vendor` wrote.
+
+    Returns:
+        The path and the stamp (`files.stamp`) of each source, by its number. The stamp is "" if an older version wrote
+        the table.
+
+    Raises:
+        DatasetError: If sources.csv is missing or damaged.
+    """
     path = converted / SOURCES
     try:
         with path.open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
             rows = csv.DictReader(stream)
             return {int(cells["source"]): (Path(cells["path"]), cells.get("stamp") or "") for cells in rows}
     except FileNotFoundError as error:
-        raise DatasetError(
-            f"{path} is missing: it tells where the sources are, which DICOM SEG and previews need"
-        ) from error
+        raise DatasetError(f"{path} is missing: DICOM SEG and previews need it to find the sources") from error
     except (KeyError, ValueError, TypeError) as error:
         raise DatasetError(f"{path} is damaged: convert the data set again") from error
 
 
 def read_algorithm(masks: Path) -> Algorithm:
-    """What drew the masks, as far as the plans.json that nnU-Net leaves beside them tells."""
+    """Describe the algorithm that made the masks, by the plans.json that nnUNetv2_predict leaves beside them."""
     from importlib.metadata import version
 
     from maseg_nnunet.writers.dicom_seg import Algorithm
 
     try:
-        name = str(json.loads((masks / "plans.json").read_text(encoding="utf-8"))["plans_name"])
+        name = str(json.loads((masks / PLANS).read_text(encoding="utf-8"))["plans_name"])
     except (OSError, ValueError, KeyError, TypeError):
         name = "unknown plans"
     return Algorithm(version("maseg-nnunet"), f"{name[:40]} by nnUNetv2_predict")
 
 
-def write_statistics(path: Path, exported: Iterable[Exported]) -> None:
-    """Write the case and its measures, one row a case that has a mask."""
-    with atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(("case", *STATISTICS_COLUMNS))
-        writer.writerows((one.case, *one.statistics.cells()) for one in exported if one.statistics is not None)
+def write_statistics(folder: Path, exported: Iterable[Exported]) -> Path:
+    """Write statistics.csv, one row for each case that was measured.
+
+    Args:
+        folder: The folder of the results.
+        exported: The outcomes.
+
+    Returns:
+        The path of the file.
+    """
+    measured = ((one.case, *one.statistics.cells()) for one in exported if one.statistics is not None)
+    return write_rows(folder, "case", measured)
 
 
 def _export(case: _Case, settings: ExportSettings, algorithm: Algorithm | None) -> Exported:
@@ -139,7 +176,7 @@ def _export(case: _Case, settings: ExportSettings, algorithm: Algorithm | None) 
         return _export_mask(case, _on_source_grid(case), settings, algorithm)
     except RefusedError as error:
         return Exported(case.row.case, str(error))
-    except Exception as error:  # one case must not end the run
+    except Exception as error:  # unexpected error: report the case and continue
         return Exported(case.row.case, reason_of(error))
 
 
@@ -162,7 +199,7 @@ def _on_source_grid(case: _Case) -> Mask:
 
 
 def _write(case: _Case, mask: Mask, settings: ExportSettings, algorithm: Algorithm | None) -> Sequence[str]:
-    """Write every format and the preview; what went wrong, one text each."""
+    """Write every format and the preview. Returns a text for each that could not be written."""
     row = case.row
     stem = settings.output / row.case
     problems = []
@@ -194,9 +231,9 @@ def _source(case: _Case) -> Path:
     path, before = case.source
     if not path.is_file():
         relative = "" if path.is_absolute() else "; its path is relative to where convert_vendor was run"
-        raise OutputError(f"its source, number {case.row.source} of {SOURCES}, is not where it was{relative}")
+        raise OutputError(f"its source, number {case.row.source} of {SOURCES}, is no longer at its path{relative}")
     if before and stamp(path) != before:
-        # It may be another woman's, whose name the result would bear.
+        # The file may be another woman's, and the result would have her name.
         raise OutputError(f"its source, number {case.row.source} of {SOURCES}, has changed since: convert again")
     return path
 

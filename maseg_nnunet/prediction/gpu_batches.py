@@ -1,6 +1,6 @@
-"""Images of one size that several threads have ready, joined into one forward pass: a GPU wants more than one.
+"""One forward pass for the images of one size that several threads have ready, because a GPU runs batches faster.
 
-Not for a CPU, where each thread runs its own image.
+On a CPU each thread runs its own image.
 """
 
 from __future__ import annotations
@@ -13,17 +13,22 @@ from typing import Final
 
 import torch
 
-from maseg_nnunet.arrays import Image
-from maseg_nnunet.prediction.segmenter import Prepared, Segmenter
+from maseg_nnunet.arrays import Logits
+from maseg_nnunet.prediction.preprocessing import Prepared
+from maseg_nnunet.prediction.segmenter import Segmenter
 
 LARGEST: Final = 16
-"""Images a batch; more gain nothing at the size of a mammogram."""
+"""Images in a batch. Mammograms are so large that larger batches are not faster."""
 
-_Request = tuple[Prepared, "Future[Image]"]
+_Request = tuple[Prepared, "Future[Logits]"]
 
 
 class Batcher:
-    """Runs `segmenter` in a thread of its own, between `with` and its end."""
+    """Runs a segmenter's network in a separate thread, on batches of images. Use it as a context manager.
+
+    Args:
+        segmenter: The loaded model.
+    """
 
     def __init__(self, segmenter: Segmenter) -> None:
         self._segmenter = segmenter
@@ -40,9 +45,18 @@ class Batcher:
         self._queue.put(None)
         self._thread.join()
 
-    def logits(self, prepared: Prepared) -> Image:
-        """As `Segmenter.logits` for one image; returns when the batch that it went into is done."""
-        answer: Future[Image] = Future()
+    def logits(self, prepared: Prepared) -> Logits:
+        """Run the network on one image, as part of a batch.
+
+        Any number of threads may call this at the same time. It returns when the batch is done.
+
+        Args:
+            prepared: The prepared image.
+
+        Returns:
+            Its logits, as `Segmenter.logits` describes.
+        """
+        answer: Future[Logits] = Future()
         self._queue.put((prepared, answer))
         return answer.result()
 
@@ -57,7 +71,7 @@ class Batcher:
             try:
                 while (request := self._queue.get_nowait()) is not None:
                     waiting.append(request)
-                self._queue.put(None)  # the end, for when what waits is done
+                self._queue.put(None)  # the end, to be found again after the waiting images
             except Empty:
                 pass
             size = _size(waiting[0][0])
@@ -71,9 +85,9 @@ class Batcher:
                 self._answered([request])
 
     def _answered(self, batch: list[_Request]) -> bool:
-        """Whether every request got its logits or its exception; not where several need more memory than there is.
+        """Run a batch. Returns False if its requests have no answer because it needs too much memory.
 
-        They are tried one by one by the caller, when the exception, which holds on to that memory, is gone.
+        The caller then retries them one by one. It can't be done here, because the exception still keeps that memory.
         """
         try:
             found = self._segmenter.logits([prepared for prepared, _ in batch])

@@ -1,13 +1,12 @@
-"""What became of each file of a prediction: a journal while it runs, statistics.csv and the report at its end.
+"""The outcome of each file of a prediction: a journal while it runs, and a report at its end.
 
-The journal (outcomes.jsonl in the output folder) gets one line a file as the files come, and stays: --resume reads it.
-The table and the report are streamed out of it, so memory does not grow with the number of files, but for some
-numbers each. Names in all three are the input's own relative paths; nothing of a header is in them but flags.
+The journal (outcomes.jsonl in the output folder) gets one line for each file as soon as the file is finished. It stays
+there, because --resume reads it. The report and statistics.csv are streamed from it, so only a few numbers for each
+file are kept in memory. All three name files by their relative paths. Of a header they contain only flags.
 """
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, suppress
@@ -24,11 +23,15 @@ from maseg_nnunet.errors import OutputError, UsageError
 from maseg_nnunet.files import atomic, locked
 
 JOURNAL: Final = "outcomes.jsonl"
-STATISTICS: Final = "statistics.csv"
+LOCK: Final = ".lock"
+"""Locked while a run writes into the folder."""
 
 
 class Status(str, Enum):
-    """What became of a file. IGNORED: a folder held it and it is no image; EARLIER: a run before this one did it."""
+    """Outcome of a file; the value is what the journal and the report show.
+
+    EARLIER: an earlier run finished the file. IGNORED: the file was found in a folder and is not an image.
+    """
 
     DONE = "done"
     EARLIER = "done earlier"
@@ -38,14 +41,23 @@ class Status(str, Enum):
 
     @property
     def is_bad(self) -> bool:
-        """Whether it makes the exit status 1."""
+        """Whether the exit status is 1 because of it."""
         return self in (Status.REFUSED, Status.FAILED)
 
 
 @dataclass(frozen=True)
 class FileOutcome:
-    """One file. `stamp`: see `files.stamp`; `detail`: why not, or ""; `outputs`: names relative to the output folder;
-    `statistics`: the cells of its row; `seconds`: by stage.
+    """The outcome of one file, a line of the journal.
+
+    Attributes:
+        file: Name of the file, its path relative to the inputs.
+        status: The outcome.
+        detail: What went wrong, or "".
+        stamp: `files.stamp` of the file before it was read.
+        outputs: The files that were written, relative to the output folder.
+        flags: Values of the image's flags.
+        statistics: Cells of its row of statistics.csv, empty if it was not measured.
+        seconds: Duration of each stage in seconds.
     """
 
     file: str
@@ -59,10 +71,20 @@ class FileOutcome:
 
 
 class PredictJournal:
-    """Outcomes in a file, appended as they come. Use as a context manager.
+    """A file of outcomes to which each is appended as it comes. Use it as a context manager.
 
-    `settings` stands in the first line: results of different settings do not mix, so resuming with others raises
-    UsageError. Raises OutputError where the folder or the file can't be written, or another run has it.
+    Args:
+        folder: The output folder. It is created if it is missing, and locked while the journal is open.
+        settings: The settings that all results in the folder must have been made with, as JSON. They are the journal's
+            first line.
+        resume: Whether to go on with an existing journal instead of overwriting it.
+
+    Attributes:
+        path: The journal's path.
+
+    Raises:
+        UsageError: On entering, if the journal to resume was written with other settings.
+        OutputError: If the journal can't be written, or another run uses the folder.
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any], *, resume: bool) -> None:
@@ -79,13 +101,13 @@ class PredictJournal:
             self._done = np.unique(np.fromiter(chain.from_iterable(map(_done, self.entries())), dtype=np.int64))
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock.enter_context(locked(self.path.parent / ".lock"))
+            self._lock.enter_context(locked(self.path.parent / LOCK))
             self._stream = self.path.open("a" if self._resume else "w", encoding="utf-8", errors="surrogateescape")
         except OSError as error:
             raise OutputError(
                 f"{self.path.parent} can't be written: {error.strerror}; choose another --output"
             ) from error
-        # A run that was killed may have left half a line.
+        # A run that was killed may have left an incomplete line, which this newline ends.
         self._write("\n" if self._resume else json.dumps({"settings": self._settings}) + "\n")
         return self
 
@@ -95,20 +117,25 @@ class PredictJournal:
         self._close()
 
     def add(self, outcome: FileOutcome) -> None:
-        """Append `outcome`; it is with the operating system before this returns."""
+        """Append `outcome` and pass it to the operating system, so that it survives the end of this process."""
         self._write(json.dumps(asdict(outcome), ensure_ascii=False) + "\n")
 
     def is_done(self, file: str, stamp: str, outputs: Iterable[str], *, measured: bool) -> bool:
-        """Whether the journal, when it was opened, had `file`, of this `stamp`, as done with all of these `outputs`;
-        `measured`: with its statistics, too.
+        """Whether an earlier run finished a file, according to the journal as it was when it was opened.
+
+        Args:
+            file: Name of the file.
+            stamp: Its present stamp.
+            outputs: The results that it must have, relative to the output folder.
+            measured: Whether it must also have statistics.
         """
         wanted = [_key(file, stamp, part) for part in (_FILE, *outputs, *([_STATISTICS] if measured else []))]
-        # The keys are sorted: a search costs little however many files the journal has.
+        # The keys are sorted, so a search is fast even in a long journal.
         found = np.searchsorted(self._done, wanted)
         return bool((found < len(self._done)).all() and (self._done[found] == wanted).all())
 
     def entries(self) -> Iterator[dict[str, Any]]:
-        """The outcomes as dictionaries, the last of each file alone, in the order of the journal."""
+        """Yield the last outcome of each file as a dictionary, in the order of the journal."""
         names = np.fromiter((hash(entry["file"]) for entry in self._lines()), dtype=np.int64)
         _, reverse = np.unique(names[::-1], return_index=True)
         is_last = np.zeros(len(names), dtype=bool)
@@ -128,7 +155,7 @@ class PredictJournal:
                     yield entry
 
     def _is_begun(self) -> bool:
-        """Whether there is a journal with its first line: a full disk may have left less, and so nothing to resume."""
+        """Whether there is a journal with a complete first line. A full disk may have left less than that."""
         if not self.path.is_file():
             return False
         with self.path.open("rb") as stream:
@@ -142,32 +169,32 @@ class PredictJournal:
                 before = None
         if before != self._settings:
             raise UsageError(
-                f"{self.path.parent} was predicted with another model or other settings: leave --resume out, "
+                f"{self.path.parent} was predicted with another model or other settings: leave out --resume, "
                 "or choose another --output"
             )
 
     def _write(self, text: str) -> None:
         if self._stream is None:
-            raise OutputError(f"{self.path} is not open: it could not be written before")
+            raise OutputError(f"{self.path} is closed, because writing to it failed before")
         try:
             self._stream.write(text)
             self._stream.flush()
         except OSError as error:
             self._close()
             raise OutputError(
-                f"{self.path}: {error.strerror}; what is finished is kept, --resume goes on with the rest"
+                f"{self.path}: {error.strerror}; finished files are kept, and --resume continues with the others"
             ) from error
 
     def _close(self) -> None:
         if self._stream is not None:
-            with suppress(OSError):  # of what was said before
+            with suppress(OSError):  # the failed write was reported before
                 self._stream.close()
             self._stream = None
         self._lock.close()
 
 
 _FILE, _STATISTICS = "", "/"
-"""What is done of a file beside its outputs; no relative path is like these."""
+"""Stand for the file itself and its statistics among the names of its outputs; no relative path equals these."""
 
 
 def _key(file: str, stamp: str, part: str) -> int:
@@ -175,27 +202,27 @@ def _key(file: str, stamp: str, part: str) -> int:
 
 
 def _done(entry: Mapping[str, Any]) -> Iterator[int]:
-    """The keys of what is done of a file."""
+    """The keys of a finished file, of its outputs and of its statistics."""
     if entry["status"] == Status.DONE.value:
         for part in (_FILE, *entry.get("outputs", ()), *([_STATISTICS] if entry["statistics"] else [])):
             yield _key(entry["file"], entry.get("stamp", ""), part)
 
 
-def write_statistics(journal: PredictJournal, columns: tuple[str, ...]) -> Path:
-    """Write statistics.csv from the journal: the file, then `columns`. Returns its path."""
-    path = journal.path.parent / STATISTICS
-    with (
-        atomic(path) as temporary,
-        temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream,
-    ):
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(("file", *columns))
-        writer.writerows((entry["file"], *entry["statistics"]) for entry in journal.entries() if entry["statistics"])
-    return path
+def statistics_rows(journal: PredictJournal) -> Iterator[tuple[str, ...]]:
+    """Yield the rows of statistics.csv: the name of each measured file, and its cells."""
+    for entry in journal.entries():
+        if entry["statistics"]:
+            yield entry["file"], *entry["statistics"]
 
 
 def write_report(path: Path, journal: PredictJournal, head: Mapping[str, Any]) -> None:
-    """Write `head`, then "files": one line each, as one JSON object."""
+    """Write the report as one JSON object.
+
+    Args:
+        path: The report's path.
+        journal: The outcomes, which become the last entry, "files", one line each.
+        head: The other entries.
+    """
     with atomic(path) as temporary, temporary.open("w", encoding="utf-8", errors="surrogateescape") as stream:
         text = json.dumps(head, indent=2, ensure_ascii=False)
         stream.write(text.removesuffix("\n}") + ',\n  "files": [')

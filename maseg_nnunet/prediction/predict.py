@@ -1,10 +1,9 @@
-"""Many mammograms in, masks out: what `maseg predict` does. Not what is done with each file (`segment_file.py`).
+"""Segmenting many files: what `maseg predict` does. What happens to each file is `segment_file.py`.
 
-On this machine a few threads take one file each from reading to writing; decoding, the network, resampling and
-compressing all free Python's lock, so they overlap, and no more images are in memory than there are threads. On a
-Dask cluster a task is a batch of files. Either way outcomes come back one by one, into the journal (`journal.py`).
-
-A file that can't be used, or whose result can't be written, is named there, and the rest goes on.
+On one machine, a few threads each take one file from reading to writing. Decoding, the network, resampling and
+compression all release Python's interpreter lock, so they overlap. There are never more images in memory than threads.
+On a Dask cluster, a task is a batch of files. Either way the outcomes arrive one by one and go into the journal
+(`journal.py`). A file that can't be used, or whose results can't be written, is reported there, and the run continues.
 """
 
 from __future__ import annotations
@@ -24,23 +23,24 @@ from typing import Any, Final
 
 import torch
 
-from maseg_nnunet.arrays import Image
+from maseg_nnunet.arrays import Logits
 from maseg_nnunet.errors import ModelError, UsageError
 from maseg_nnunet.files import size_of, stamp
 from maseg_nnunet.parallel.tasks import WorkerLostError, run_tasks
-from maseg_nnunet.parallel.threads import Crew, usable_cores
+from maseg_nnunet.parallel.threads import ThreadTeam, usable_cores
 from maseg_nnunet.prediction.gpu_batches import Batcher
-from maseg_nnunet.prediction.journal import FileOutcome, PredictJournal, Status, write_report, write_statistics
+from maseg_nnunet.prediction.journal import FileOutcome, PredictJournal, Status, statistics_rows, write_report
+from maseg_nnunet.prediction.preprocessing import Prepared
 from maseg_nnunet.prediction.segment_file import PredictSettings, segment_file
-from maseg_nnunet.prediction.segmenter import Prepared, Segmenter
+from maseg_nnunet.prediction.segmenter import Segmenter
 from maseg_nnunet.prediction.sources import Source, find_sources
-from maseg_nnunet.writers.measures import STATISTICS_COLUMNS
+from maseg_nnunet.prediction.statistics import write_rows
 
 BATCH: Final = 16
-"""Files of one task of a cluster: some seconds of work, and the most that is done again when a worker dies."""
+"""Files in a task of a cluster. If a worker dies, at most this many files are done again."""
 
 MOST_WORKERS: Final = 8
-"""Threads by default, on however many cores: each holds an image and its logits."""
+"""Largest default number of threads. Each thread needs memory for an image and its logits."""
 
 _PACKAGES: Final = ("maseg-nnunet", "nnunetv2", "torch", "numpy", "pydicom", "imagecodecs", "highdicom")
 
@@ -50,7 +50,13 @@ Finished = Callable[[Source], bool]
 
 @dataclass
 class Summary:
-    """How a run went: files by what became of them, and seconds by stage, added up over the threads."""
+    """Counts of a run.
+
+    Attributes:
+        counts: Number of files with each outcome.
+        seconds: Duration of each stage in seconds, summed over the threads.
+        wall: Duration of the run in seconds.
+    """
 
     counts: Counter[Status] = field(default_factory=Counter)
     seconds: Counter[str] = field(default_factory=Counter)
@@ -63,7 +69,7 @@ class Summary:
 
     @property
     def bad(self) -> int:
-        """Files that were refused or failed."""
+        """Number of files that were rejected or failed."""
         return sum(count for status, count in self.counts.items() if status.is_bad)
 
 
@@ -77,25 +83,38 @@ def predict(
     report: Path | None = None,
     progress: Sink = lambda outcome: None,
 ) -> Summary:
-    """Segment `inputs` (see `inputs.find_sources`) into the folder `settings.output`.
+    """Segment files and folders into the folder `settings.output`.
 
-    `workers`: threads of this process, by default as many as it has cores, at most MOST_WORKERS; `scheduler`: the
-    address of a Dask cluster that does it instead. `resume` skips files whose results are all there
-    and which the journal has as done, unless another file lies there since. `report` is a
-    .json file, relative to the output folder and in it. `progress` gets each outcome as it comes.
+    Args:
+        inputs: Files, folders, and lists of them, as for `sources.find_sources`.
+        settings: What to do with each file.
+        workers: Number of threads of this process, by default one for each core, at most MOST_WORKERS.
+        scheduler: Address of a Dask scheduler, to use its cluster instead of this process.
+        resume: Whether to skip files that an earlier run finished with the same settings, if all their results exist
+            and the file has not changed.
+        report: Name of a .json file in the output folder that the report is written to.
+        progress: Called with each outcome as it arrives.
 
-    The journal, the table and the report are written also where the run is interrupted or breaks off; the exception is
-    raised then. Raises ModelError, UsageError, and OutputError where the output folder can't be written.
+    Returns:
+        The counts of the run.
+
+    Raises:
+        ModelError: If there is no model, it can't be used, or a worker of the cluster has another one.
+        UsageError: If an option makes no sense, an input is missing, there is no file at all, or the journal to resume
+            was written with other settings.
+        OutputError: If the output folder can't be written, or another run uses it.
+        KeyboardInterrupt: If the user interrupts. Then, as after an error, the files under way are finished, and the
+            journal, statistics.csv and the report are written.
     """
     if report is not None and (report.is_absolute() or ".." in report.parts or report.suffix != ".json"):
-        raise UsageError(f"--report {report}: give a name that ends in .json, of a file in the output folder")
+        raise UsageError(f"--report {report}: give the name of a .json file, relative to the output folder")
     started, begin = datetime.now(timezone.utc), time.perf_counter()
     segmenter = Segmenter(settings.model, settings.device, tta=settings.tta, keep_largest=settings.keep_largest)
     described = _described(settings, segmenter)
     summary = Summary()
     is_complete = False
     sources = find_sources(inputs, settings.output)
-    # Before the journal is begun anew: a mistyped input must not cost an earlier run's.
+    # Before the journal is opened, so that a mistyped input does not overwrite that of an earlier run.
     first = next(sources, None)
     if first is None:
         raise UsageError(f"there is no file in {', '.join(map(str, inputs))}")
@@ -111,7 +130,7 @@ def predict(
         def is_finished(source: Source) -> bool:
             if not resume or source.problem or not all(map(size_of, settings.results(source))):
                 return False
-            # The results alone may be of other settings, or of another woman's file of that name.
+            # Results that exist may be from other settings, or from another woman's file of the same name.
             outputs = [path.relative_to(settings.output).as_posix() for path in settings.results(source)]
             return journal.is_done(source.name, stamp(source.path), outputs, measured=settings.statistics)
 
@@ -124,7 +143,7 @@ def predict(
         finally:
             summary.wall = time.perf_counter() - begin
             if settings.statistics:
-                write_statistics(journal, STATISTICS_COLUMNS)
+                write_rows(settings.output, "file", statistics_rows(journal))
             if report is not None:
                 head = _head(started, summary, segmenter, described, settings)
                 write_report(settings.output / report, journal, {"complete": is_complete, **head})
@@ -139,36 +158,50 @@ def predict_here(
     is_finished: Finished,
     workers: int | None = None,
 ) -> None:
-    """Segment `sources` in threads of this process, `workers` of them; `sink` gets every outcome, in this thread.
+    """Segment files in threads of this process.
 
-    An interrupt, and an exception of `sink`, end the run after the files under way.
+    An interrupt, or an exception that `sink` raises, ends the run after the files under way.
+
+    Args:
+        sources: The files.
+        settings: What to do with each file.
+        segmenter: The loaded model.
+        sink: Called in this thread with every outcome.
+        is_finished: Whether to skip a file.
+        workers: Number of threads, by default one for each core, at most MOST_WORKERS.
     """
     cores = usable_cores()
     workers = workers or min(cores, MOST_WORKERS)
     threads = torch.get_num_threads()
     batcher = Batcher(segmenter) if segmenter.device.type == "cuda" else None
 
-    def logits(prepared: Prepared) -> Image:
+    def forward(prepared: Prepared) -> Logits:
         if batcher is not None:
             return batcher.logits(prepared)
-        # PyTorch keeps the number for each calling thread. The last files get the cores of those who have none left.
-        torch.set_num_threads(max(1, cores // crew.busy))
+        # PyTorch keeps this number for each calling thread. At the end of a run, the last files share all cores.
+        torch.set_num_threads(max(1, cores // team.busy))
         return segmenter.logits([prepared])[0]
 
     def work(source: Source) -> FileOutcome:
-        return _earlier(source) if is_finished(source) else segment_file(source, settings, segmenter, logits)
+        return _earlier(source) if is_finished(source) else segment_file(source, settings, segmenter, forward)
 
-    crew = Crew(sources, work, workers)
+    team = ThreadTeam(sources, work, workers)
     try:
         with batcher or nullcontext():
-            crew.run(sink)
+            team.run(sink)
     finally:
         torch.set_num_threads(threads)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """A task of a cluster. `digest`: the model's, which the file on the worker must have as well."""
+    """A task of a cluster.
+
+    Attributes:
+        settings: What to do with each file.
+        digest: Digest of the model, which the model at that path on the worker must have as well.
+        sources: The files.
+    """
 
     settings: PredictSettings
     digest: str
@@ -178,9 +211,18 @@ class Batch:
 def predict_on_cluster(
     sources: Iterator[Source], settings: PredictSettings, digest: str, scheduler: str, sink: Sink, is_finished: Finished
 ) -> None:
-    """Segment `sources` on the Dask cluster whose scheduler has that address; `sink` gets every outcome.
+    """Segment files on a Dask cluster.
 
-    `digest`: the model's. Raises ModelError where a worker finds another model at that path.
+    Args:
+        sources: The files, with paths that exist on the workers.
+        settings: What to do with each file.
+        digest: Digest of the model.
+        scheduler: Address of the Dask scheduler.
+        sink: Called in this thread with every outcome.
+        is_finished: Whether to skip a file.
+
+    Raises:
+        ModelError: If a worker finds another model at the path in `settings`.
     """
 
     def remaining() -> Iterator[Source]:
@@ -199,7 +241,7 @@ def predict_on_cluster(
             continue
         for outcome in outcomes:
             sink(outcome)
-    # One of a batch may have killed the worker: alone, each tells whether it was that one.
+    # One file of a batch may have killed the worker. Each file is retried alone to find out which.
     alone = (Batch(settings, digest, (source,)) for source in lost)
     for batch, outcomes in run_tasks(predict_batch, alone, scheduler=scheduler) if lost else ():
         if isinstance(outcomes, WorkerLostError):
@@ -209,10 +251,14 @@ def predict_on_cluster(
 
 
 def predict_batch(batch: Batch) -> list[FileOutcome]:
-    """Segment the files of one task, in the thread that the cluster gives it. Doing it twice does no harm."""
+    """Segment the files of one task in the calling thread. A task may safely be run twice.
+
+    Raises:
+        ModelError: If the model here has another digest.
+    """
     settings = batch.settings
     segmenter = _segmenter(settings.model, batch.digest, settings.device, settings.tta, settings.keep_largest)
-    # The cluster runs as many tasks at once as it is told to: each has one core.
+    # The cluster decides how many tasks run at once, so each uses one core.
     torch.set_num_threads(1)
     return [
         segment_file(source, settings, segmenter, lambda prepared: segmenter.logits([prepared])[0])
@@ -222,10 +268,10 @@ def predict_batch(batch: Batch) -> list[FileOutcome]:
 
 @lru_cache(maxsize=1)
 def _segmenter(model: Path, digest: str, device: str, tta: bool, keep_largest: bool) -> Segmenter:
-    # The digest is a key of the cache: workers outlive a run, and the model may be trained on meanwhile.
+    # The digest is a key of the cache because workers outlive a run, and the model may change between runs.
     segmenter = Segmenter(model, device, tta=tta, keep_largest=keep_largest)
     if segmenter.model.digest != digest:
-        raise ModelError(f"the model {model.name} of a worker is another than that of this machine")
+        raise ModelError(f"the model {model.name} of a worker is another one than that of this machine")
     return segmenter
 
 
@@ -234,7 +280,7 @@ def _earlier(source: Source) -> FileOutcome:
 
 
 def _described(settings: PredictSettings, segmenter: Segmenter) -> dict[str, Any]:
-    """What two runs must share for their results to stand side by side."""
+    """The settings that two runs must share to write into the same folder."""
     return {
         "model": segmenter.model.digest,
         "tta": settings.tta,
@@ -247,7 +293,7 @@ def _described(settings: PredictSettings, segmenter: Segmenter) -> dict[str, Any
 def _head(
     started: datetime, summary: Summary, segmenter: Segmenter, described: dict[str, Any], settings: PredictSettings
 ) -> dict[str, Any]:
-    """The report without its files. No paths: they may name people."""
+    """The report without its files. It contains no paths, because these may name people."""
     model = segmenter.model
     return {
         "started": started.isoformat(timespec="seconds"),

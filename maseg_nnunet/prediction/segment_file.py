@@ -1,4 +1,4 @@
-"""One mammogram from its file to its results: read, segment, measure, write. Who takes which file is `predict.py`."""
+"""One mammogram from its file to its results: read, segment, measure, write. Which file is next is `predict.py`."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from maseg_nnunet import files
-from maseg_nnunet.arrays import Image, Mask
+from maseg_nnunet.arrays import Logits, Mask
 from maseg_nnunet.errors import MasegError, OutputError, Reason, RefusedError, place_of, reason_of
 from maseg_nnunet.mammogram import Flag, Mammogram
 from maseg_nnunet.prediction.journal import FileOutcome, Status
-from maseg_nnunet.prediction.segmenter import Prepared, Segmenter
+from maseg_nnunet.prediction.preprocessing import Prepared
+from maseg_nnunet.prediction.segmenter import Segmenter
 from maseg_nnunet.prediction.sources import Source
 from maseg_nnunet.readers import read_mammogram
 from maseg_nnunet.writers.measures import image_statistics
@@ -29,11 +30,22 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class PredictSettings:
-    """What is done with each file. Sent to the workers of a cluster, so `model` and `output` are
-    absolute paths that must be there as well.
+    """What to do with each file.
 
-    `spacing_mm` serves files that tell none; `raw_windows` uses the windows of raw images, as a model that was trained
-    on them does by itself; `max_megapixels` bounds what is decoded.
+    The settings are sent to the workers of a cluster, so `model` and `output` must be absolute paths that exist there.
+
+    Attributes:
+        model: The model folder or ZIP.
+        output: The folder of the results.
+        formats: The formats of the masks.
+        preview: Whether to write previews.
+        statistics: Whether to measure the masks.
+        device: The device, as for `Segmenter`.
+        tta: Whether to average with the mirrored image.
+        keep_largest: Whether to clean up the masks.
+        spacing_mm: Spacing in mm, one number or (row, column), of files that do not contain theirs.
+        raw_windows: Whether to use the windows of raw images. A model that was trained on them always does.
+        max_megapixels: Larger images are rejected before they are decoded.
     """
 
     model: Path
@@ -49,18 +61,30 @@ class PredictSettings:
     max_megapixels: float = 120
 
     def results(self, source: Source) -> list[Path]:
-        """The files that a finished `source` has."""
+        """The result files of `source`: its masks in the order of `formats`, then its preview."""
         return result_paths(self.output / source.stem, self.formats, self.preview)
 
 
-Network = Callable[[Prepared], Image]
-"""Runs the network on one image: `Segmenter.logits`, or something that gathers batches."""
+ForwardPass = Callable[[Prepared], Logits]
+"""Runs the network on one image and returns its logits (3, rows, columns): `Segmenter.logits`, or a GPU's batches."""
 
 
-def segment_file(source: Source, settings: PredictSettings, segmenter: Segmenter, logits: Network) -> FileOutcome:
-    """Take one file from reading to writing. Never raises for what is wrong with a file or its results."""
+def segment_file(source: Source, settings: PredictSettings, segmenter: Segmenter, forward: ForwardPass) -> FileOutcome:
+    """Read, segment and measure one file, and write its results.
+
+    A file that can't be used, or whose results can't be written, gives an outcome that says so and not an exception.
+
+    Args:
+        source: The file.
+        settings: What to do with it.
+        segmenter: Prepares the image and makes its mask.
+        forward: Runs the network in between.
+
+    Returns:
+        The file's line of the journal.
+    """
     clock = _Clock()
-    # Before it is read: what comes into its place meanwhile is another file.
+    # Before reading, so that a file that replaces this one during the run has another stamp.
     stamp = files.stamp(source.path)
     try:
         if source.problem:
@@ -74,9 +98,9 @@ def segment_file(source: Source, settings: PredictSettings, segmenter: Segmenter
         clock.lap("read")
         prepared = segmenter.prepare(mammogram)
         clock.lap("prepare")
-        found = logits(prepared)
+        logits = forward(prepared)
         clock.lap("network")
-        mask = segmenter.mask(prepared, found)
+        mask = segmenter.mask(prepared, logits)
         clock.lap("mask")
         flags = list(mammogram.flags)
         if prepared.image is None and Flag.CONSTANT not in flags:
@@ -98,11 +122,11 @@ def segment_file(source: Source, settings: PredictSettings, segmenter: Segmenter
         is_no_image = error.reason is Reason.NOT_DICOM or files.size_of(source.path) == 0
         is_stray = is_no_image and not source.listed and not source.is_named_image
         status = Status.IGNORED if is_stray else Status.REFUSED
-        # What can't be read now may be the same file still.
+        # A file that can't be read now may still be the one that has these results.
         if status is Status.REFUSED and error.reason is not Reason.UNREADABLE:
             _remove(settings.results(source))
         return FileOutcome(source.name, status, str(error), stamp, seconds=clock.seconds)
-    except Exception as error:  # one file must not end the run
+    except Exception as error:  # unexpected error: report the file and continue
         logger.debug("%s: %s", source.name, place_of(error))
         return FileOutcome(source.name, Status.FAILED, reason_of(error), stamp, seconds=clock.seconds)
 
@@ -115,16 +139,16 @@ def _write(
     mask: Mask,
     segmenter: Segmenter,
 ) -> tuple[list[Path], list[str]]:
-    """Write every format; the files written, and what went wrong with the others."""
+    """Write every format and the preview. Returns the files that were written and the problems of the others."""
     stem = settings.output / source.stem
     algorithm = _algorithm(segmenter) if Format.DICOM_SEG in settings.formats else None
     written, problems = [], []
     paths = settings.results(source)
     for form, path in zip(settings.formats, paths, strict=False):
         try:
-            # It takes the patient from the file once more: by now that may be another woman's.
+            # The SEG takes the patient from the file, which may have become another woman's by now.
             if form is Format.DICOM_SEG and files.stamp(source.path) != stamp:
-                raise OutputError("the file was replaced while it was segmented: predict it again")
+                raise OutputError("the file was replaced while it was being segmented: predict it again")
             written.append(
                 write_mask(
                     stem,
@@ -151,28 +175,28 @@ def _write(
 
 
 def _remove(results: Iterable[Path]) -> None:
-    """Remove results that this file can't have: they are of an earlier one of its name."""
+    """Remove results of an earlier file of the same name, which this file can't have."""
     for path in results:
         with suppress(OSError):
             path.unlink()
 
 
 def _algorithm(segmenter: Segmenter) -> Algorithm:
-    # highdicom takes half a second to import, and is needed for this one format.
+    # highdicom is slow to import and needed for this format only.
     from maseg_nnunet.writers.dicom_seg import algorithm_of
 
     return algorithm_of(segmenter.model.plans_name, segmenter.model.digest)
 
 
 class _Clock:
-    """Seconds by stage."""
+    """Seconds that each stage takes."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
         self._last = time.perf_counter()
 
     def lap(self, stage: str) -> None:
-        """End a stage."""
+        """End a stage and begin the next."""
         now = time.perf_counter()
         self.seconds[stage] = round(now - self._last, 4)
         self._last = now

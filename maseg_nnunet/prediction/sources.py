@@ -1,9 +1,10 @@
-"""Which files a prediction reads, and under which names their results go. Lazy: only the names in one folder are held
-in memory. Not for reading files, and not for deciding whether one is an image.
+"""The files that a prediction reads, and the names of their results. Whether a file is an image is not decided here.
 
-A result keeps its input's path relative to what was given, and its stem. Only endings of image files are taken off:
-files named by a UID end in digits that look like a suffix. Two inputs with one stem (x.dcm and x.png) would have one
-result; the first in the order of SUFFIXES gets it, the other is refused.
+A result keeps its input's relative path and stem. Only endings of image files are removed, because files named by a UID
+end in digits that look like a suffix. Two inputs with the same stem (x.dcm and x.png) would have the same result. The
+first in the order of SUFFIXES gets it, and the other is rejected.
+
+Files are listed lazily: only the names in one folder are in memory at a time.
 """
 
 from __future__ import annotations
@@ -19,19 +20,24 @@ from maseg_nnunet.files import is_folder, walk
 from maseg_nnunet.writers.results import ENDINGS, PREVIEW_ENDING, Format
 
 SUFFIXES: Final = (".dcm", ".dicom", ".ima", "", ".png", ".pgm")
-"""Endings that are left out of a result's name, in the order of preference; "" is any other name, kept whole."""
+"""Endings that are removed for a result's name, in the order of preference. "" stands for any other ending."""
 
 LIST_SUFFIX: Final = ".txt"
 
 PREVIEW: Final = PREVIEW_ENDING.removesuffix(ENDINGS[Format.PNG])
-"""Follows the stem in a preview's name, which a mask must not take."""
+"""What a preview's name adds to the stem. A mask must not have that name."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """One input. `name`: its path relative to what was given; `stem`: the same without an image's ending.
+    """One input file.
 
-    `problem`: why it is refused before it is read, or "". `listed`: whether the user named it, or a folder held it.
+    Attributes:
+        path: Its absolute path.
+        name: Its path relative to the inputs' common folder, with "/" as separator.
+        stem: `name` without the ending of an image file.
+        listed: Whether the user named the file. Otherwise it was found in a folder.
+        problem: Why it is rejected before it is read, or "".
     """
 
     path: Path
@@ -42,17 +48,26 @@ class Source:
 
     @property
     def is_named_image(self) -> bool:
-        """Whether its name ends as an image's: then it is a bad one rather than something else."""
+        """Whether its name has the ending of an image file, so that a file that can't be read is a bad image."""
         return self.stem != self.name
 
 
 def find_sources(inputs: Sequence[Path], output: Path) -> Iterator[Source]:
-    """The files of `inputs` (files, folders, lists of either in .txt files, one a line), one at a time.
+    """List the input files.
 
-    A single folder's files are named relative to it, a single file by its name; of several inputs, relative to the
-    folder that is common to all; a file that several inputs lead to comes once. Hidden files and DICOMDIRs are left
-    out, so is `output` where it lies in an input folder, whenever it is made; symbolic links are followed, but not in
-    circles. Raises UsageError, at once, where an input is missing, or where results would be written among inputs.
+    Files are named relative to the input folder, or to the folder that several inputs share. A single file has its own
+    name. A file that several inputs lead to is listed once. Hidden files and DICOMDIRs are skipped. Symbolic links are
+    followed, but not in circles.
+
+    Args:
+        inputs: Files, folders, and .txt files that list files and folders, one on each line.
+        output: The folder of the results. It is skipped if it lies in an input folder, even if it is created later.
+
+    Returns:
+        An iterator over the files, in the order of folders and names.
+
+    Raises:
+        UsageError: At once, if an input is missing, a list is empty, or results would be written among the inputs.
     """
     for path in inputs:
         if not path.exists():
@@ -77,21 +92,21 @@ def _found(inputs: Sequence[Path], root: Path, output: Path, inner: tuple[str, .
 
 
 def _root(inputs: Sequence[Path]) -> Path:
-    """The folder that names are relative to."""
+    """The folder that the files' names are relative to."""
     common: str | None = None
     for path in _expanded(inputs):
         folder = str(_absolute(path if is_folder(path) else path.parent))
         try:
             common = folder if common is None else os.path.commonpath([common, folder])
         except ValueError as error:
-            raise UsageError("the inputs lie on different drives: predict them one drive at a time") from error
+            raise UsageError("the inputs are on different drives: predict the files of one drive at a time") from error
     if common is None:
         raise UsageError("no input: the list of files is empty")
     return Path(common)
 
 
 def _results_among_inputs(root: Path, output: Path) -> tuple[str, ...]:
-    """Where the input folder lies in the output folder, relative; () where it does not."""
+    """The path of the input folder within the output folder, () if it is not in it."""
     inputs, results = root.resolve(), output.resolve()
     if inputs == results:
         raise _is_input(output)
@@ -99,11 +114,11 @@ def _results_among_inputs(root: Path, output: Path) -> tuple[str, ...]:
 
 
 def _is_input(output: Path) -> UsageError:
-    return UsageError(f"the output folder {output} is the input folder: choose another one, in it or elsewhere")
+    return UsageError(f"the output folder {output} is the input folder: choose another folder, in it or elsewhere")
 
 
 def _expanded(inputs: Sequence[Path]) -> Iterator[Path]:
-    """The inputs, with lists replaced by what they list."""
+    """The inputs, with each .txt file replaced by the files and folders that it lists."""
     for path in inputs:
         if path.suffix.lower() != LIST_SUFFIX or is_folder(path):
             yield path
@@ -120,14 +135,14 @@ def _listed(inputs: Sequence[Path], root: Path, output: Path) -> Iterator[Source
             continue
         try:
             is_result = path.resolve().is_relative_to(results)
-        except (OSError, ValueError, RuntimeError):  # a link to itself, a name that can't be one: reading says so
+        except (OSError, ValueError, RuntimeError):  # a link to itself or an invalid name, which reading will report
             is_result = False
         source = _source(path, root, listed=True)
-        yield replace(source, problem="it lies in the output folder") if is_result else source
+        yield replace(source, problem="it is in the output folder") if is_result else source
 
 
 def _unique(sources: Iterable[Source]) -> Iterator[Source]:
-    """Leave out what came before, refuse a result that an earlier source has. Of each no more than a number is kept."""
+    """Skip files that came before, and reject those whose result another file has. Only hashes are kept in memory."""
     taken: set[int] = set()
     seen: set[int] = set()
     for source in sources:
@@ -143,7 +158,7 @@ def _unique(sources: Iterable[Source]) -> Iterator[Source]:
 def _claim(source: Source, taken: set[int]) -> Source:
     mine = {hash(source.stem), hash(source.stem + PREVIEW)}
     if mine & taken:
-        return replace(source, problem="another input of that name comes before it: their results would be one file")
+        return replace(source, problem="another input has the same stem: their results would be the same file")
     taken |= mine
     return source
 

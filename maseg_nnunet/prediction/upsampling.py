@@ -1,8 +1,8 @@
-"""Mask at the pixel centres of a finer grid, from logits on a coarser one: interpolated linearly, then compared.
+"""A mask at the pixel centres of a finer grid, from logits on a coarser one: interpolated linearly, then compared.
 
-Within a cell of four neighbouring logits an interpolated one is a mixture of the four, so where one label is the
-largest at all four corners it is the largest throughout. Only the cells on an edge are interpolated, some thousands of
-a few hundred thousand. For the logits themselves on the finer grid see `resample.image_to_source`.
+Within a cell of four neighbouring pixels, interpolated logits are mixtures of those at the corners. If one label has
+the largest logit at all four corners, it has the largest everywhere in the cell. So only the few cells on an edge
+between labels are interpolated. `resample.image_to_source` gives the logits themselves on the finer grid.
 """
 
 from __future__ import annotations
@@ -14,17 +14,25 @@ import numpy as np
 from maseg_nnunet.arrays import Indices, Logits, Mask, Region, Spacing
 
 CELLS_AT_ONCE: Final = 4096
-"""Bounds the memory that logits of a network without sense would take: then every cell is on an edge."""
+"""Bounds the memory if a network's output is so noisy that every cell is on an edge."""
 
 
 def labels_on_source(
     logits: Logits, shape: tuple[int, int], spacing: Spacing, pitch: Spacing, origin: Spacing = (0.0, 0.0)
 ) -> Mask:
-    """The label of the largest logit at each pixel centre of the source, `shape` (rows, columns) uint8.
+    """Find the label of the largest logit at each pixel centre of the source.
 
-    `logits`: (labels, rows, columns) on the grid of `pitch` (row, column) in mm, the outer corner of whose first pixel
-    lies `origin` mm from that of the source's grid of `spacing` mm. Beyond it the outermost logits are repeated. Of
-    equal logits the first label wins.
+    The outermost logits are repeated beyond their grid. If two logits are equal, the lower label wins.
+
+    Args:
+        logits: (labels, rows, columns) on the coarser grid.
+        shape: (rows, columns) of the source.
+        spacing: (row, column) of the source in mm.
+        pitch: (row, column) of the logits in mm.
+        origin: (row, column) in mm from the outer corner of the source's first pixel to that of the logits' first.
+
+    Returns:
+        The mask, `shape` uint8.
     """
     corners = logits.argmax(axis=0).astype(np.uint8)
     rows, columns = (
@@ -45,7 +53,14 @@ def labels_on_source(
 
 
 class _Axis:
-    """Where the `count` pixel centres of one axis, `ratio` apart, lie among `coarse` others that begin at `start`."""
+    """Positions of the fine pixels of one axis among its coarse pixels.
+
+    Args:
+        count: Number of fine pixels.
+        coarse: Number of coarse pixels.
+        ratio: Fine spacing divided by coarse spacing.
+        start: Outer edge of the first coarse pixel, in coarse pixels from that of the first fine pixel.
+    """
 
     def __init__(self, count: int, coarse: int, ratio: float, start: float) -> None:
         position = np.clip((np.arange(count) + 0.5) * ratio - start - 0.5, 0, coarse - 1)
@@ -58,14 +73,14 @@ class _Axis:
         self.size: Indices = np.diff(edges)
 
     def pixels(self, cells: Indices) -> tuple[Indices, Region]:
-        """Fine pixels in each cell, (cells, most pixels of any cell), and which of them are really in it."""
+        """The fine pixels in each cell, (cells, largest number in any cell), and which of these are really in it."""
         offset = np.arange(self.size.max())
         inside = offset < self.size[cells][:, None]
         return np.where(inside, self.first[cells][:, None] + offset, 0), inside
 
 
 def _interpolate(labels: Mask, logits: Logits, rows: _Axis, columns: _Axis, upper: Indices, left: Indices) -> None:
-    """Fill `labels` in the cells whose first corners are (`upper`, `left`)."""
+    """Fill `labels` in the cells whose upper left corners are (`upper`, `left`)."""
     y, in_y = rows.pixels(upper)
     x, in_x = columns.pixels(left)
     down, across = rows.weight[y][:, :, None], columns.weight[x][:, None, :]

@@ -1,15 +1,17 @@
-"""Mammograms from files: DICOM, PGM and PNG, told apart by what they hold, never by their names.
+"""Read mammograms from DICOM, PGM and PNG files. The format is recognised by the content, never by the file's name.
 
-`read_mask` stands in `masks.py`: masks come in other formats, and need other libraries.
+`read_mask` is in `masks.py`, because masks come in other formats and need other libraries.
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from maseg_nnunet.errors import Reason, RefusedError
 from maseg_nnunet.mammogram import Mammogram
+from maseg_nnunet.readers.refusals import read_start
 
 if TYPE_CHECKING:
     from maseg_nnunet.readers.header import Header
@@ -17,24 +19,45 @@ if TYPE_CHECKING:
 __all__ = ["MAX_MEGAPIXELS", "read_header", "read_mammogram"]
 
 MAX_MEGAPIXELS: Final = 120
-"""No mammogram is larger; checked before pixels are decoded."""
-
-_START: Final = 256
+"""Default limit of an image's size, checked before pixels are decoded. No mammogram is larger."""
 
 
 def read_mammogram(
-    path: Path,
+    path: str | os.PathLike[str],
     *,
     spacing_mm: float | tuple[float, float] | None = None,
     raw_windows: bool = False,
     max_megapixels: float = MAX_MEGAPIXELS,
 ) -> Mammogram:
-    """Read one image, whatever the file is called.
+    """Read one mammogram from a DICOM, PGM or PNG file.
 
-    `spacing_mm`, one number or (row, column), serves images whose file states none. `raw_windows` takes the look-up
-    tables of a raw image from its header instead of its own range. An image of one value is read and flagged.
+    The DICOM objects that are read have one frame: Digital Mammography X-Ray Image (PS3.3 A.27), Breast Tomosynthesis
+    with one frame (A.55), and Computed Radiography, Digital X-Ray and Secondary Capture of a breast. An image whose
+    pixels all have one value is read and flagged.
 
-    Raises RefusedError with the reason: not an image that can be read, not a mammogram, or one that breaks a rule.
+    Args:
+        path: The file. Its name and ending do not matter, except that view and side may be taken from words of the
+            path if the file does not state them.
+        spacing_mm: Pixel spacing in mm, one number or (row, column), for a file that states none. A spacing in the
+            header has precedence.
+        raw_windows: Use the VOI look-up tables in the header of a raw (For Processing) image. They are ignored by
+            default, and the image's own range of values is its window.
+        max_megapixels: Refuse larger images before their pixels are decoded.
+
+    Returns:
+        The image in stored orientation. `pixels` has the shape (rows, columns) and holds stored values after the
+        modality LUT (PS3.3 C.11.1): integers, or float32 if the rescale is not integer. Pixel padding (C.7.5.1.1.2)
+        is set to the dark end. `spacing` is (row, column) in mm, `luts` holds every usable VOI look-up table (C.11.2),
+        and `flags` says what a user should know about the file.
+
+    Raises:
+        RefusedError: The file can't be read, is not a mammogram, or breaks a rule. `reason` is the kind of refusal and
+            `detail` a sentence for the user, without any value of the header that could identify a patient.
+
+    Examples:
+        >>> mammogram = read_mammogram("exam.dcm")
+        >>> mammogram.shape, mammogram.spacing, mammogram.view.value
+        ((3328, 2560), (0.07, 0.07), 'MLO')
     """
     path = Path(path)
     if is_film_file(path):
@@ -46,11 +69,19 @@ def read_mammogram(
     return read_dicom(path, spacing_mm=spacing_mm, raw_windows=raw_windows, max_megapixels=max_megapixels)
 
 
-def read_header(path: Path, *, max_megapixels: float = MAX_MEGAPIXELS) -> Header:
-    """What a DICOM file says before its pixels, which are not read: for sorting thousands of files.
+def read_header(path: str | os.PathLike[str], *, max_megapixels: float = MAX_MEGAPIXELS) -> Header:
+    """Read what a DICOM file says before its pixels. Fast enough to sort thousands of files.
 
-    Raises RefusedError as `read_mammogram` does, as far as the header tells; not for a missing spacing, which the user
-    may give. PGM and PNG have no header (NOT_DICOM).
+    Args:
+        path: The file. Its name and ending do not matter.
+        max_megapixels: Refuse larger images.
+
+    Returns:
+        The header's values. `spacing` is None if the header has none, because the user may give one.
+
+    Raises:
+        RefusedError: The same reasons as `read_mammogram`, as far as the header shows them, but not for a missing
+            spacing. NOT_DICOM for PGM and PNG, which have no header.
     """
     path = Path(path)
     if is_film_file(path):
@@ -61,13 +92,7 @@ def read_header(path: Path, *, max_megapixels: float = MAX_MEGAPIXELS) -> Header
 
 
 def is_film_file(path: Path) -> bool:
-    """Whether a file is a PGM or PNG, by its content. Raises RefusedError where it can't be read."""
+    """Whether a file is a PGM or PNG, by its content. Raises RefusedError (UNREADABLE) if it can't be read."""
     from maseg_nnunet.readers.film import is_film
 
-    try:
-        if not path.is_file():  # a pipe would block, a device never end
-            raise RefusedError(Reason.UNREADABLE, "it is missing, or no regular file")
-        with path.open("rb") as file:
-            return is_film(file.read(_START))
-    except OSError as error:
-        raise RefusedError(Reason.UNREADABLE, f"the file can't be read: {error.strerror}") from error
+    return is_film(read_start(path))

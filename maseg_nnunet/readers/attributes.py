@@ -1,6 +1,6 @@
-"""Values of a data set that may hold anything: each function gives what it says or nothing, and never raises.
+"""Values of a data set that may be damaged: each function returns the value or an empty one, and never raises.
 
-Not for rules about what a value means. `levels` puts a one-frame object's functional groups behind its top level.
+Not for rules about what a value means. Multi-frame objects have attributes in functional groups; `levels` lists them.
 """
 
 from __future__ import annotations
@@ -20,11 +20,14 @@ _MACROS: Final = (
     "PixelValueTransformationSequence",
     "FrameAnatomySequence",
 )
-"""Functional groups (PS3.3 C.7.6.16.2) that hold spacing, look-up tables, rescale and side of a frame."""
+"""Functional groups (PS3.3 C.7.6.16.2) with the spacing, look-up tables, rescale and side of a frame."""
 
 
 def levels(dataset: Dataset) -> tuple[Dataset, ...]:
-    """The data set and the items of its functional groups that matter here, in the order of precedence."""
+    """The data set and the first items of its functional groups in `_MACROS`, in order of precedence.
+
+    The top level comes first, then the groups of the first frame, then the shared ones.
+    """
     found = [dataset]
     for groups in ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence"):
         for group in items(dataset, groups)[:1]:
@@ -33,41 +36,41 @@ def levels(dataset: Dataset) -> tuple[Dataset, ...]:
 
 
 def value(dataset: Dataset, keyword: str) -> Any:
-    """The element's value as pydicom gives it; None where it is absent, empty or can't be converted."""
+    """The element's value as pydicom returns it; None if it is absent, empty or can't be converted."""
     try:
         found = dataset.get(keyword)
-    except Exception:  # pydicom raises many kinds on a malformed element
+    except Exception:  # pydicom raises many kinds of error on a malformed element
         return None
     return None if found is None or (isinstance(found, str | bytes | MultiValue) and len(found) == 0) else found
 
 
 def is_present(dataset: Dataset, keyword: str) -> bool:
-    """Whether the element is there and not empty, readable or not."""
+    """Whether the element is present and not empty, readable or not."""
     try:
         return keyword in dataset and not dataset[keyword].is_empty
-    except Exception:  # as above: there, but not readable
+    except Exception:  # as above: present, but not readable
         return True
 
 
 def text(dataset: Dataset, keyword: str) -> str:
-    """The first value as text without blanks around it, or ""."""
+    """The first value as text, stripped; "" if there is none."""
     return next(iter(texts(dataset, keyword)), "")
 
 
 def texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
-    """All values as text, each without blanks and NULs around it; none of a sequence."""
+    """All values as text, each stripped of blanks and NULs; empty for a sequence."""
     found = _listed(value(dataset, keyword))
-    # A text that was written as a sequence: printing one parses it, which may fail, and none of it is the text.
+    # A damaged text element may be a sequence: its str() would parse the items, which may fail.
     return tuple(str(entry).strip(" \0\t\r\n") for entry in found if not isinstance(entry, Items))
 
 
 def code(dataset: Dataset, keyword: str) -> str:
-    """As `text`, in capitals: for coded strings (CS)."""
+    """The first value in capitals, for coded strings (CS); "" if there is none."""
     return text(dataset, keyword).upper()
 
 
 def numbers(dataset: Dataset, keyword: str) -> tuple[float, ...]:
-    """All values as finite numbers; empty where one of them is none."""
+    """All values as finite numbers; empty if one of them is not a finite number."""
     try:
         found = tuple(float(entry) for entry in _listed(value(dataset, keyword)))
     except (TypeError, ValueError, OverflowError):
@@ -76,21 +79,21 @@ def numbers(dataset: Dataset, keyword: str) -> tuple[float, ...]:
 
 
 def number(dataset: Dataset, keyword: str) -> float | None:
-    """The only value as a finite number, else None."""
+    """The value as a finite number; None unless there is exactly one."""
     found = numbers(dataset, keyword)
     return found[0] if len(found) == 1 else None
 
 
 def integer(dataset: Dataset, keyword: str) -> int | None:
-    """The only value as an integer, else None."""
+    """The value as an integer; None unless there is exactly one, and it is integer."""
     found = number(dataset, keyword)
     return int(found) if found is not None and found == int(found) else None
 
 
 def words(dataset: Dataset, keyword: str) -> tuple[int, ...]:
-    """16-bit integers of an element whose VR depends on others (US or SS); signs as they were read."""
+    """16-bit integers of an element that may be US or SS; the sign is the one that pydicom read."""
     found = value(dataset, keyword)
-    if isinstance(found, bytes):  # implicit VR, which is little endian
+    if isinstance(found, bytes):  # implicit VR, always little endian
         return struct.unpack(f"<{len(found) // 2}H", found[: len(found) // 2 * 2])
     try:
         return tuple(map(int, _listed(found)))
@@ -99,7 +102,7 @@ def words(dataset: Dataset, keyword: str) -> tuple[int, ...]:
 
 
 def items(dataset: Dataset, keyword: str) -> Sequence[Dataset]:
-    """The items of a sequence; empty where it is absent or no sequence."""
+    """The items of a sequence; empty if it is absent or is not a sequence."""
     found = value(dataset, keyword)
     try:
         return [item for item in found if isinstance(item, Dataset)] if found is not None else []
@@ -108,7 +111,7 @@ def items(dataset: Dataset, keyword: str) -> Sequence[Dataset]:
 
 
 def first_level(found: Sequence[Dataset], keyword: str) -> Dataset:
-    """The first of the levels that has the element, else the top level."""
+    """The first of the levels that has the element; the top level if none has."""
     return next((level for level in found if is_present(level, keyword)), found[0])
 
 

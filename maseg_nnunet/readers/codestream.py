@@ -1,7 +1,7 @@
-"""What a compressed frame says of itself before it is decoded: size, bits, and whether it is complete.
+"""Checks of a compressed frame before it is decoded: its size, its bits, and whether it is complete.
 
-A decoder allocates what its codestream asks for, and libjpeg fills what a cut-off one lacks with gray and says
-nothing. So both are looked at here first. Not for decoding.
+A decoder allocates the memory that a codestream asks for, and libjpeg silently fills the missing part of a truncated
+one with gray. So size and end are checked first. Not for decoding.
 
 Markers: JPEG, ISO/IEC 10918-1 table B.1 (lossless included); JPEG-LS, ISO/IEC 14495-1 C.1; JPEG 2000 and HTJ2K,
 ISO/IEC 15444-1 A.5.1 (SIZ).
@@ -24,7 +24,7 @@ _MAX_TILES: Final = 65_535
 
 
 class CodestreamError(ValueError):
-    """The frame is no codestream of its kind, or asks for what a mammogram can't need."""
+    """The frame is not a valid codestream of its kind, or is one that no mammogram needs."""
 
 
 class IncompleteError(CodestreamError):
@@ -33,7 +33,14 @@ class IncompleteError(CodestreamError):
 
 @dataclass(frozen=True)
 class Codestream:
-    """Size in pixels, samples per pixel, and bits per sample."""
+    """The frame header of a codestream.
+
+    Attributes:
+        rows: Height in pixels.
+        columns: Width in pixels.
+        components: Samples per pixel.
+        precision: Bits per sample.
+    """
 
     rows: int
     columns: int
@@ -42,44 +49,44 @@ class Codestream:
 
 
 def parse_jpeg(frame: bytes) -> Codestream:
-    """The frame header of a JPEG or JPEG-LS codestream. Raises CodestreamError."""
+    """Read the frame header of a JPEG or JPEG-LS codestream. Raises CodestreamError if there is none."""
     return _parse_jpeg(frame)[0]
 
 
 def check_jpeg_end(frame: bytes) -> None:
-    """Raise CodestreamError unless the end-of-image marker stands at the end (padding may follow), nowhere before."""
+    """Raise CodestreamError unless the only end-of-image marker is at the end, where padding may follow it."""
     stop = frame.find(_EOI, _parse_jpeg(frame)[1])
     if stop < 0:
         raise IncompleteError("the JPEG codestream has no end")
     if frame[stop + 2 :].strip(b"\0\xff"):
-        raise CodestreamError("the JPEG codestream ends before its data do")
+        raise CodestreamError("the JPEG codestream has an end marker before the end of its data")
 
 
 def _parse_jpeg(frame: bytes) -> tuple[Codestream, int]:
-    """The frame header, and where the entropy-coded data start."""
+    """The frame header, and the offset of the entropy-coded data."""
     if not frame.startswith(_SOI):
-        raise CodestreamError("no JPEG codestream")
+        raise CodestreamError("not a JPEG codestream")
     found: Codestream | None = None
     position = 2
     while True:
         marker, start, end = _segment(frame, position)
         if marker in _SOF:
             if end - start < 6:
-                raise CodestreamError("a JPEG frame header that is too short")
+                raise CodestreamError("the JPEG frame header is too short")
             precision, rows, columns, components = struct.unpack_from(">BHHB", frame, start)
             found = Codestream(rows, columns, components, precision)
         elif marker == _LSE and frame[start : start + 1] == bytes([_LSE_OVERSIZE]):
-            raise CodestreamError("a JPEG-LS codestream whose size stands outside its frame header")
+            raise CodestreamError("the JPEG-LS codestream has its size outside its frame header")
         elif marker == _SOS:
             break
         position = end
     if found is None:
-        raise CodestreamError("a JPEG codestream without frame header")
+        raise CodestreamError("the JPEG codestream has no frame header")
     return found, end
 
 
 def _segment(frame: bytes, position: int) -> tuple[int, int, int]:
-    """Marker of the segment at `position`, and where its parameters start and end."""
+    """The marker of the segment at `position`, and the start and end of its parameters."""
     while frame[position : position + 2] == b"\xff\xff":  # fill bytes
         position += 1
     head = frame[position : position + 4]
@@ -87,32 +94,32 @@ def _segment(frame: bytes, position: int) -> tuple[int, int, int]:
         raise IncompleteError("the JPEG codestream ends in its header")
     mark, marker, length = struct.unpack(">BBH", head)
     if mark != 0xFF or length < 2:
-        raise CodestreamError("a JPEG header that is no chain of segments")
+        raise CodestreamError("the JPEG header is not a chain of segments")
     if position + 2 + length > len(frame):
         raise IncompleteError("the JPEG codestream ends in its header")
     return marker, position + 4, position + 2 + length
 
 
 def parse_jpeg2000(frame: bytes) -> Codestream:
-    """The SIZ segment of a JPEG 2000 or HTJ2K codestream, bare or in a JP2 box. Raises CodestreamError."""
+    """Read the SIZ segment of a JPEG 2000 or HTJ2K codestream, bare or in a JP2 box. Raises CodestreamError."""
     start = 0 if frame.startswith(_SOC_SIZ) else frame.find(_SOC_SIZ, 0, 4096)
     if start < 0:
-        raise CodestreamError("no JPEG 2000 codestream")
+        raise CodestreamError("not a JPEG 2000 codestream")
     try:
         x1, y1, x0, y0, tile_x, tile_y, tile_x0, tile_y0 = struct.unpack_from(">8L", frame, start + 8)
         components, bits, step_x, step_y = struct.unpack_from(">HBBB", frame, start + 40)
     except struct.error as error:
         raise IncompleteError("the JPEG 2000 codestream ends in its header") from error
     if not (x0 < x1 and y0 < y1 and tile_x and tile_y and tile_x0 <= x0 and tile_y0 <= y0):
-        raise CodestreamError("a JPEG 2000 header with an impossible size")
+        raise CodestreamError("the JPEG 2000 header has an impossible size")
     if (step_x, step_y) != (1, 1):
-        raise CodestreamError("a subsampled JPEG 2000 codestream")
+        raise CodestreamError("the JPEG 2000 codestream is subsampled")
     if -(-(x1 - tile_x0) // tile_x) * -(-(y1 - tile_y0) // tile_y) > _MAX_TILES:
-        raise CodestreamError("a JPEG 2000 header with too many tiles")
+        raise CodestreamError("the JPEG 2000 header has too many tiles")
     return Codestream(y1 - y0, x1 - x0, components, (bits & 0x7F) + 1)
 
 
 def check_jpeg2000_end(frame: bytes) -> None:
-    """Raise IncompleteError unless the end-of-codestream marker stands at the end (padding may follow)."""
+    """Raise IncompleteError unless the end-of-codestream marker is at the end, where padding may follow it."""
     if not frame[-16:].rstrip(b"\0").endswith(_EOI):
         raise IncompleteError("the JPEG 2000 codestream has no end")

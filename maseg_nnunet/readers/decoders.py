@@ -1,4 +1,4 @@
-"""Decoding of compressed frames by imagecodecs, as a plug-in of pydicom 3's decoders.
+"""Decoding of compressed frames by imagecodecs, as a plugin for pydicom 3's decoders.
 
 =====================================  ================  =====================  ==================================
 transfer syntax (1.2.840.10008.1.2…)   UID ends in       imagecodecs            limits
@@ -17,10 +17,11 @@ HTJ2K Lossless RPCL                    .4.202            jpeg2k_decode          
 HTJ2K                                  .4.203            jpeg2k_decode          as JPEG 2000
 =====================================  ================  =====================  ==================================
 
-One gray sample a pixel. Native syntaxes (implicit and explicit little endian, explicit big endian, deflated) need no
-decoder: pydicom reads them itself. HTJ2K goes through OpenJPEG, not OpenJPH (`htj2k_decode`), which gives back
-uninitialized memory for a codestream that is cut off. No decoder can see every flipped bit: entropy-coded data decode
-to something. What can be seen (`codestream.py`: size, bits, completeness) is looked at before.
+Frames have one gray sample per pixel. Native syntaxes (implicit and explicit little endian, explicit big endian,
+deflated) need no decoder: pydicom reads them itself. HTJ2K is decoded by OpenJPEG, not by OpenJPH (`htj2k_decode`),
+which returns uninitialized memory for a truncated codestream. No decoder notices every flipped bit, because damaged
+entropy-coded data still decode to something. What can be checked (size, bits, completeness), `codestream.py` checks
+before a frame is decoded.
 """
 
 from __future__ import annotations
@@ -46,16 +47,16 @@ from maseg_nnunet.readers.codestream import (
 )
 
 PLUGIN: Final = "maseg"
-"""The plug-in's name among pydicom's."""
+"""The name under which pydicom knows the plugin."""
 
 _JPEG: Final = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEGLossless, uid.JPEGLosslessSV1)
 _JPEG_LS: Final = (uid.JPEGLSLossless, uid.JPEGLSNearLossless)
 _JPEG_2000: Final = (uid.JPEG2000Lossless, uid.JPEG2000, uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL, uid.HTJ2K)
 
 SYNTAXES: Final = (uid.RLELossless, *_JPEG, *_JPEG_LS, *_JPEG_2000)
-"""Compressed transfer syntaxes that are decoded here."""
+"""The compressed transfer syntaxes that are decoded here (PS3.5 section 10 and annex A)."""
 
-# pydicom asks for these two names. Numbers of versions are left to setup.cfg.
+# pydicom reads this variable and needs these two names. setup.cfg states the versions.
 DECODER_DEPENDENCIES: Final = dict.fromkeys(SYNTAXES, ("numpy", "imagecodecs"))
 
 
@@ -68,7 +69,10 @@ def is_available(syntax: str) -> bool:
 
 
 def register() -> None:
-    """Make the plug-in known to pydicom, once a process. It goes behind pydicom's own: ask for it by its name."""
+    """Add the plugin to pydicom's decoders, once in a process.
+
+    It is added behind pydicom's own plugins, so it must be asked for by its name.
+    """
     for syntax in SYNTAXES:
         decoder = get_decoder(syntax)
         if PLUGIN not in decoder.available_plugins:
@@ -86,10 +90,24 @@ def decode(
     bits_stored: int,
     signed: bool = False,
 ) -> npt.NDArray[Any]:
-    """The frames of a PixelData element's value, native or compressed, through pydicom.
+    """Decode the value of a PixelData element through pydicom, native or compressed.
 
-    Shape (rows, columns) for one frame, else (frames, rows, columns); samples as they lie there, unused bits included,
-    in the machine's byte order, perhaps read-only. `vr` is the element's. Raises whatever pydicom and decoders raise.
+    Args:
+        data: The element's value.
+        syntax: UID of the transfer syntax.
+        vr: VR of the element, OB or OW.
+        shape: (rows, columns) of a frame.
+        frames: Number of frames in `data`.
+        bits_allocated: BitsAllocated of the header.
+        bits_stored: BitsStored of the header.
+        signed: Whether PixelRepresentation is 1.
+
+    Returns:
+        Shape (rows, columns) for one frame, else (frames, rows, columns). Samples are as encoded, unused bits included,
+        in native byte order. The array may be read-only.
+
+    Raises:
+        Exception: Any error of pydicom or of a decoder.
     """
     options: dict[str, Any] = {
         "rows": shape[0],
@@ -114,7 +132,10 @@ def decode(
 
 
 def inspect(frame: bytes, syntax: str, rows: int, columns: int, bits_allocated: int) -> Codestream:
-    """What the compressed `frame` says of itself, checked against the header. Raises CodestreamError."""
+    """Read the header of the compressed `frame` and check it against the values of the DICOM header.
+
+    Raises CodestreamError if they differ or the frame is damaged.
+    """
     if syntax == uid.RLELossless:
         _check_rle(frame, bits_allocated)
         return Codestream(rows, columns, 1, bits_allocated)
@@ -122,14 +143,14 @@ def inspect(frame: bytes, syntax: str, rows: int, columns: int, bits_allocated: 
     if (found.rows, found.columns) != (rows, columns):
         raise CodestreamError("the codestream's size is not Rows x Columns of the header")
     if found.components != 1:
-        raise CodestreamError("the codestream has more than one sample a pixel")
+        raise CodestreamError("the codestream has more than one sample per pixel")
     if found.precision > bits_allocated:
         raise CodestreamError("the codestream has more bits than BitsAllocated")
     return found
 
 
 def check_end(frame: bytes, syntax: str) -> None:
-    """Raise CodestreamError where the compressed `frame` is cut off. RLE is not looked at: its decoder notices."""
+    """Raise CodestreamError if the compressed `frame` is truncated. RLE is not checked here: its decoder notices."""
     if syntax in _JPEG_2000:
         check_jpeg2000_end(frame)
     elif syntax != uid.RLELossless:
@@ -137,10 +158,16 @@ def check_end(frame: bytes, syntax: str) -> None:
 
 
 def decode_frame(frame: bytes, runner: DecodeRunner) -> memoryview:
-    """pydicom's hook: one frame's samples, row by row, in the machine's byte order.
+    """Decode one frame; pydicom calls this.
 
-    Sets the runner's `bits_allocated` to that of the samples returned. Raises CodestreamError, or what imagecodecs
-    raises, on a frame that can't be decoded.
+    Sets the runner's `bits_allocated` to that of the returned samples.
+
+    Returns:
+        The samples, row by row, in native byte order.
+
+    Raises:
+        CodestreamError: The frame's header is damaged or does not fit the DICOM header.
+        Exception: Any error of imagecodecs on a damaged frame.
     """
     syntax, rows, columns = runner.transfer_syntax, runner.rows, runner.columns
     inspect(frame, syntax, rows, columns, runner.bits_allocated)
@@ -163,15 +190,15 @@ def _decode(frame: bytes, syntax: str) -> npt.NDArray[Any]:
 
 
 def _check_rle(frame: bytes, bits_allocated: int) -> None:
-    """The RLE header (PS3.5 G.5): as many segments as bytes a sample, in order. The decoder itself trusts it."""
+    """Check the RLE header (PS3.5 G.5), which the decoder trusts: one segment per byte of a sample, in order."""
     if len(frame) < 64:
         raise IncompleteError("the RLE frame ends in its header")
     count, *offsets = struct.unpack_from("<16L", frame)
     if count != bits_allocated // 8:
-        raise CodestreamError("the RLE frame has not one segment for each byte of a sample")
+        raise CodestreamError("the RLE frame does not have one segment for each byte of a sample")
     starts = [*offsets[:count], len(frame)]
     if starts[0] != 64 or any(before >= after for before, after in itertools.pairwise(starts)):
-        raise CodestreamError("the RLE frame's segments do not follow one another")
+        raise CodestreamError("the segments of the RLE frame are not in order")
 
 
 register()

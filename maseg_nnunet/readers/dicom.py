@@ -1,7 +1,7 @@
-"""A DICOM file, whatever it is called, to a Mammogram. Rules stand in the modules beside this one; the order is here.
+"""Read a DICOM file into a Mammogram. This module sets the order; the rules are in the modules beside it.
 
-With preamble or without, in any transfer syntax of `decoders.py`. Pixels stay in stored orientation. Every refusal is
-a RefusedError whose text quotes no header; pydicom's own errors do, so they are not chained to it.
+Files with and without preamble are read, in every transfer syntax of `decoders.py`. Pixels stay in stored orientation.
+Every refusal is a RefusedError. Its text quotes no header; pydicom's own errors do, so they are not chained to it.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from maseg_nnunet.readers.header import Header, parse_header
 from maseg_nnunet.readers.luts import read_luts
 from maseg_nnunet.readers.pixels import Layout, check_decodable, read_layout, read_stored
 from maseg_nnunet.readers.quiet import silence_pydicom
+from maseg_nnunet.readers.refusals import os_errors_refused
 from maseg_nnunet.readers.spacing import GIVEN, check_extent, given_spacing
 
 _PREAMBLE: Final = 128
@@ -42,21 +43,21 @@ _START: Final = 4096
 _CHUNK: Final = 1 << 20
 _BYTES_PER_MEGAPIXEL: Final = 4e6
 _HEADER_BYTES: Final = 1 << 26
-"""What a file may hold beside its pixels: private elements of some makers are large."""
+"""Bytes that a file may have beside its pixels: private elements of some makers are large."""
 
 _MOST_READS: Final = 100_000
-"""Two or three are made for an element; headers of mammograms have some hundred of them, private ones included."""
+"""pydicom reads two or three times per element; headers of mammograms have some hundred elements, private included."""
 _MOST_ITEMS: Final = 20_000
 _ITEMS: Final = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
-"""The tag of a sequence's item, (FFFE,E000), in either order of bytes."""
+"""The tag of a sequence's item, (FFFE,E000), in both byte orders."""
 _NO_LIMIT: Final = float("inf")
 
 
 class _Stream(io.BufferedReader):
-    """A file of which pydicom reads no more than `budget` bytes: it keeps every element before the pixels in memory.
+    """A file from which pydicom may read at most `budget` bytes, because it keeps every element in memory.
 
-    Nor more than _MOST_READS pieces with _MOST_ITEMS items in them: a small file can hold empty ones for minutes, at
-    any depth of its sequences. Without a budget all of these are free.
+    It may also make at most _MOST_READS reads and meet _MOST_ITEMS items: a small file of empty items, at any depth of
+    its sequences, would keep pydicom busy for minutes. No limit holds while there is no budget.
     """
 
     budget: float = _NO_LIMIT
@@ -65,13 +66,13 @@ class _Stream(io.BufferedReader):
 
     @property
     def name(self) -> str | None:
-        """The file's, which pydicom asks for; None in memory."""
+        """The file's name, which pydicom asks for; None in memory."""
         return getattr(self.raw, "name", None)
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """As any file's. Raises RefusedError beyond what is allowed."""
-        if size is None or size < 0:  # which pydicom does to inflate the rest, without a limit
-            raise RefusedError(Reason.UNREADABLE, "it is deflated, and does not say so at its beginning")
+        """Read as from any file. Raises RefusedError beyond the limits."""
+        if size is None or size < 0:  # as pydicom does before it inflates the rest, without a limit
+            raise RefusedError(Reason.UNREADABLE, "the file is deflated but does not say so at its start")
         if self.budget == _NO_LIMIT:
             return super().read(size)
         found = super().read(int(min(size, self.budget + 1)))
@@ -82,25 +83,28 @@ class _Stream(io.BufferedReader):
         return found
 
     def check(self) -> None:
-        """Raise RefusedError where more was read than is allowed."""
+        """Raise RefusedError if more was read than the limits allow."""
         if self.budget < 0 or self.reads > _MOST_READS or self.items > _MOST_ITEMS:
-            raise RefusedError(Reason.TOO_LARGE, "there is more before its pixels than any image needs")
+            raise RefusedError(Reason.TOO_LARGE, "the file has more before its pixels than any image needs")
 
 
 def is_dicom(start: bytes) -> bool:
-    """Whether a file whose first 132 bytes or more are `start` may be DICOM: a preamble, or group 2 or 8 at once."""
+    """Whether a file may be DICOM: it has a preamble (PS3.10 section 7.1) or starts with an element of group 2 or 8.
+
+    `start` is at least its first 132 bytes.
+    """
     return start[_PREAMBLE : _PREAMBLE + 4] == _MAGIC or (len(start) >= 8 and start[:2] in _FIRST_GROUPS)
 
 
 def read_dicom_header(path: Path, max_megapixels: float) -> Header:
-    """As `readers.read_header`."""
+    """Read the header of a DICOM file; see `readers.read_header`."""
     return _read(path, max_megapixels, pixels=False)[0]
 
 
 def read_dicom(
     path: Path, *, spacing_mm: float | Spacing | None, raw_windows: bool, max_megapixels: float
 ) -> Mammogram:
-    """As `readers.read_mammogram`."""
+    """Read a DICOM file; see `readers.read_mammogram`."""
     header, layout, dataset = _read(path, max_megapixels, pixels=True)
     flags = set(header.flags)
     spacing, source = header.spacing, header.spacing_source
@@ -144,23 +148,29 @@ def read_dicom(
 
 
 def transfer_syntax(dataset: FileDataset) -> UID | None:
-    """TransferSyntaxUID, or None where the file has none."""
+    """TransferSyntaxUID (0002,0010), or None if the file has none."""
     found = text(dataset.file_meta, "TransferSyntaxUID") if dataset.file_meta else ""
     return UID(found) if found else None
 
 
 def load(path: Path, max_bytes: float, *, pixels: bool = True) -> FileDataset:
-    """Parse a DICOM file, whole or up to its pixels.
+    """Parse a DICOM file.
 
-    Raises RefusedError, also where what is read has more than `max_bytes`, deflated or not.
+    Args:
+        path: The file.
+        max_bytes: Limit of what is read, after inflation if the file is deflated.
+        pixels: Read the whole file, not only the elements before PixelData.
+
+    Raises:
+        RefusedError: The file can't be read, is not DICOM or is larger than `max_bytes`.
     """
     return _load(path, max_bytes, pixels=pixels)[0]
 
 
 def _load(path: Path, max_bytes: float, *, pixels: bool) -> tuple[FileDataset, int | None]:
-    """The data set, with or without its pixels, and at which byte the file goes on; None at its end.
+    """The data set, and the offset at which the rest of the file starts; None at the file's end.
 
-    A deflated file goes on at 0: what follows is not to be had without the beginning.
+    The offset of a deflated file is 0, because its rest can't be inflated without its start.
     """
     silence_pydicom()
     with _opened(path) as file:
@@ -168,7 +178,9 @@ def _load(path: Path, max_bytes: float, *, pixels: bool) -> tuple[FileDataset, i
         if not start:
             raise RefusedError(Reason.TRUNCATED, "the file is empty")
         if not is_dicom(start):
-            raise RefusedError(Reason.NOT_DICOM, "it has neither a DICOM preamble nor a data set's first element")
+            raise RefusedError(
+                Reason.NOT_DICOM, "the file has neither a DICOM preamble nor the first element of a data set"
+            )
         if pixels:
             _check_size(file, max_bytes)
         is_deflated = _DEFLATED in start
@@ -178,7 +190,7 @@ def _load(path: Path, max_bytes: float, *, pixels: bool) -> tuple[FileDataset, i
         try:
             dataset = pydicom.dcmread(stream, force=True, stop_before_pixels=not pixels)
         except Exception:
-            stream.check()  # within a sequence pydicom makes an error of its own of ours
+            stream.check()  # within a sequence pydicom replaces our error by its own
             raise
         end = 0 if is_deflated else file.tell()
         size = os.fstat(file.fileno()).st_size
@@ -190,7 +202,7 @@ def _load(path: Path, max_bytes: float, *, pixels: bool) -> tuple[FileDataset, i
 
 
 def _read_on(dataset: FileDataset, path: Path, max_bytes: float, offset: int) -> FileDataset:
-    """`dataset` with the elements from the byte `offset` on: parsing a long header twice takes as long as decoding."""
+    """Add the elements from byte `offset` on to `dataset`, so that a long header is not parsed twice."""
     if not offset:
         return load(path, max_bytes)
     implicit, little_endian = dataset.original_encoding
@@ -203,15 +215,13 @@ def _read_on(dataset: FileDataset, path: Path, max_bytes: float, offset: int) ->
 
 @contextmanager
 def _opened(path: Path) -> Iterator[_Stream]:
-    """The file, open; whatever goes wrong while it is read is a refusal."""
+    """The open file; every error while it is read becomes a refusal."""
     try:
-        with _Stream(path.open("rb", buffering=0)) as file:
+        with os_errors_refused(), _Stream(path.open("rb", buffering=0)) as file:
             yield file
     except RefusedError:
         raise
-    except Exception as error:  # pydicom raises many kinds on a broken file, RecursionError among them
-        if isinstance(error, OSError) and error.strerror:
-            raise RefusedError(Reason.UNREADABLE, f"the file can't be read: {error.strerror}") from error
+    except Exception:  # pydicom raises many kinds of error on a damaged file, RecursionError among them
         raise RefusedError(Reason.UNREADABLE, "the DICOM data set can't be parsed: the file is damaged") from None
 
 
@@ -221,14 +231,16 @@ def _check_size(file: _Stream, max_bytes: float) -> None:
 
 
 def _inflated(file: _Stream, start: bytes, max_bytes: float) -> _Stream:
-    """A deflated file as one that is not, which says so: pydicom inflates without a limit."""
+    """The inflated file, with a transfer syntax that says so: pydicom itself inflates without a limit."""
     base = _PREAMBLE + 4 if start[_PREAMBLE : _PREAMBLE + 4] == _MAGIC else 0
     if start[base : base + 8] != _GROUP_LENGTH:
-        raise RefusedError(Reason.UNREADABLE, "a deflated file needs the length of its file meta information")
+        raise RefusedError(
+            Reason.UNREADABLE, "the file is deflated but does not state the length of its file meta information"
+        )
     begin = base + 12 + int.from_bytes(start[base + 8 : base + 12], "little")
     if begin > len(start) or _DEFLATED not in start[base:begin]:
-        # pydicom goes by the groups of the elements: a false length would hide this one.
-        raise RefusedError(Reason.UNREADABLE, "the length of its file meta information is wrong")
+        # pydicom goes by group numbers, not by the length: a false length would hide the transfer syntax from us.
+        raise RefusedError(Reason.UNREADABLE, "the stated length of the file meta information is wrong")
     file.seek(begin)
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     plain = io.BytesIO()
@@ -244,23 +256,23 @@ def _inflated(file: _Stream, start: bytes, max_bytes: float) -> _Stream:
 
 
 def _is_cut_off(dataset: FileDataset) -> bool:
-    """Whether the last element is shorter than it says; true of no element that has been looked at already."""
+    """Whether the last element is shorter than its stated length. Found only if pydicom has not converted it yet."""
     try:
         last: object = dataset.get_item(max(dataset.keys()))
-    except Exception:  # an empty element is converted here, and may be of a kind that pydicom does not know
+    except Exception:  # get_item converts an empty element, whose VR pydicom may not know
         return False
     return isinstance(last, RawDataElement) and last.value is not None and len(last.value) < last.length < _UNDEFINED
 
 
 def _read(path: Path, max_megapixels: float, *, pixels: bool) -> tuple[Header, Layout, FileDataset]:
-    """Header, layout and data set. What can be refused without pixels is refused before they are read."""
+    """Header, layout and data set. Every check that needs no pixels is made before they are read."""
     max_bytes = max_megapixels * _BYTES_PER_MEGAPIXEL + _HEADER_BYTES
     dataset, offset = _load(path, max_bytes, pixels=False)
     if _is_cut_off(dataset):
         raise RefusedError(Reason.TRUNCATED, "the file ends within its header")
     header = parse_header(dataset, path)
     if offset is None:
-        raise RefusedError(Reason.NO_PIXELS, "there are no pixel data, or the file ends before them")
+        raise RefusedError(Reason.NO_PIXELS, "the file has no pixel data or ends before them")
     layout = read_layout(dataset, max_megapixels)
     check_decodable(transfer_syntax(dataset))
     if not pixels:
@@ -268,6 +280,6 @@ def _read(path: Path, max_megapixels: float, *, pixels: bool) -> tuple[Header, L
     dataset = _read_on(dataset, path, max_bytes, offset)
     if "PixelData" not in dataset:
         if any(keyword in dataset for keyword in ("FloatPixelData", "DoubleFloatPixelData")):
-            raise RefusedError(Reason.NO_PIXELS, "its pixels are floating-point numbers, which no mammogram has")
+            raise RefusedError(Reason.NO_PIXELS, "the pixels are floating-point numbers, which no mammogram has")
         raise RefusedError(Reason.TRUNCATED, "the file ends within its pixel data")
     return header, layout, dataset

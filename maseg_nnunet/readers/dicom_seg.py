@@ -1,6 +1,6 @@
-"""DICOM Segmentation objects as masks: which segment is which, and the one image they belong to.
+"""Read DICOM Segmentation objects as masks: the label of each segment, and the one image that they belong to.
 
-PS3.3 A.51 and C.8.20. Frames are BINARY, FRACTIONAL (from one half on) or of the newer LABELMAP kind.
+PS3.3 A.51 and C.8.20. BINARY, FRACTIONAL (one half and more counts) and the newer LABELMAP objects are read.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from maseg_nnunet.labels import Label
 from maseg_nnunet.readers import decoders
 from maseg_nnunet.readers.attributes import code, integer, items, text
 from maseg_nnunet.readers.dicom import load, transfer_syntax
+from maseg_nnunet.readers.refusals import refused_as
 
 _SEG: Final = uid.SegmentationStorage
 _LABELMAP_SEG: Final = "1.2.840.10008.5.1.4.1.1.66.7"
@@ -34,31 +35,45 @@ _HEADER_BYTES: Final = 1 << 24
 
 
 def check_mask_size(found: tuple[int, ...], shape: tuple[int, int]) -> None:
-    """Raise RefusedError (MASK_SIZE), naming both sizes as rows x columns, where they differ."""
+    """Raise RefusedError (MASK_SIZE) with both sizes as rows x columns if they differ."""
     if found == shape:
         return
-    sizes = f"the mask has {' x '.join(map(str, found))} pixels, the image {shape[0]} x {shape[1]}"
+    sizes = f"the mask has {' x '.join(map(str, found))} pixels, the image has {shape[0]} x {shape[1]}"
     raise RefusedError(Reason.MASK_SIZE, f"{sizes}: rows and columns are exchanged" if found == shape[::-1] else sizes)
 
 
 def read_instance_uid(path: Path) -> str:
-    """The SOPInstanceUID of the one image that the SEG at `path` belongs to. Raises RefusedError (MASK_UNREADABLE)."""
+    """The SOPInstanceUID of the one image that the SEG at `path` refers to.
+
+    Raises RefusedError (MASK_UNREADABLE) if the file is not a SEG, or refers to no image or to more than one.
+    """
     seg = _load(path, _HEADER_BYTES, pixels=False)
     found = _sources(seg)
     if len(found) != 1:
-        raise RefusedError(Reason.MASK_UNREADABLE, f"the DICOM SEG refers to {len(found)} images, not to one")
+        raise RefusedError(Reason.MASK_UNREADABLE, f"the DICOM SEG refers to {len(found)} images, expected 1")
     return found.pop()
 
 
 def read_seg(path: Path, shape: tuple[int, int], labels: Mapping[int, int] | None) -> Mask:
-    """The mask of a SEG as labels, uint8 of `shape`; where segments overlap, the muscle is on top.
+    """Read the mask of a SEG. If segments overlap, the muscle is on top.
 
-    `labels` maps segment numbers to labels; without it property types and segment labels tell. Raises RefusedError.
+    Args:
+        path: The DICOM SEG file.
+        shape: (rows, columns) of the image.
+        labels: Label of each segment number. By default the property types and segment labels decide.
+
+    Returns:
+        Labels of `Label`, uint8 of `shape`.
+
+    Raises:
+        RefusedError: MASK_UNREADABLE, MASK_SIZE or MASK_LABELS.
     """
     seg = _load(path, _MAX_FRAMES * shape[0] * shape[1] + _HEADER_BYTES, pixels=True)
     check_mask_size((integer(seg, "Rows") or 0, integer(seg, "Columns") or 0), shape)
     if len(_sources(seg)) > 1:
-        raise RefusedError(Reason.MASK_UNREADABLE, "the DICOM SEG refers to several images: make one for each")
+        raise RefusedError(
+            Reason.MASK_UNREADABLE, "the DICOM SEG refers to more than one image: make one SEG per image"
+        )
     segments = _segments(seg, labels)
     frames = _frames(seg, shape)
     result = np.zeros(shape, np.uint8)
@@ -69,7 +84,7 @@ def read_seg(path: Path, shape: tuple[int, int], labels: Mapping[int, int] | Non
     half = 1 if code(seg, "SegmentationType") == "BINARY" else (integer(seg, "MaximumFractionalValue") or 255) / 2
     numbers = _numbers(seg)
     if len(numbers) != len(frames):
-        raise RefusedError(Reason.MASK_UNREADABLE, "the DICOM SEG does not say of each frame which segment it is of")
+        raise RefusedError(Reason.MASK_UNREADABLE, "the DICOM SEG does not state the segment of each frame")
     drawn = [(_label_of(segments, number), frame) for number, frame in zip(numbers, frames, strict=True)]
     for label, frame in sorted(drawn, key=lambda entry: entry[0]):
         result[frame >= half] = label
@@ -77,17 +92,15 @@ def read_seg(path: Path, shape: tuple[int, int], labels: Mapping[int, int] | Non
 
 
 def _load(path: Path, max_bytes: int, *, pixels: bool) -> FileDataset:
-    try:
+    with refused_as(Reason.MASK_UNREADABLE):
         seg = load(path, max_bytes, pixels=pixels)
-    except RefusedError as error:
-        raise RefusedError(Reason.MASK_UNREADABLE, error.detail) from error
     if text(seg, "SOPClassUID") not in (_SEG, _LABELMAP_SEG):
-        raise RefusedError(Reason.MASK_UNREADABLE, "a DICOM object that is no Segmentation")
+        raise RefusedError(Reason.MASK_UNREADABLE, "the DICOM object is not a Segmentation")
     return seg
 
 
 def _sources(seg: Dataset) -> set[str]:
-    """SOPInstanceUIDs that the frames refer to, else those that the whole object does."""
+    """The SOPInstanceUIDs that the frames refer to, else those that the whole object refers to."""
     derivations = [
         derivation
         for groups in ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence")
@@ -111,7 +124,7 @@ def _sources(seg: Dataset) -> set[str]:
 
 
 def _segments(seg: Dataset, labels: Mapping[int, int] | None) -> dict[int, Label]:
-    """Label of each segment number that stands for one."""
+    """The label of each segment number that is breast or muscle."""
     if labels is not None:
         return {number: Label(label) for number, label in labels.items()}
     found = {}
@@ -144,7 +157,7 @@ def _label_of(segments: dict[int, Label], number: int) -> Label:
 
 
 def _numbers(seg: Dataset) -> list[int]:
-    """The segment number of each frame."""
+    """The segment number of each frame; 0 if it is missing."""
     frames = items(seg, "PerFrameFunctionalGroupsSequence") or [Dataset()]
     shared = [
         item
@@ -166,7 +179,7 @@ def _frames(seg: FileDataset, shape: tuple[int, int]) -> npt.NDArray[Any]:
     frames, bits = integer(seg, "NumberOfFrames") or 1, integer(seg, "BitsAllocated")
     syntax = transfer_syntax(seg)
     if not 1 <= frames <= _MAX_FRAMES or bits not in (1, 8, 16) or syntax is None:
-        raise RefusedError(Reason.MASK_UNREADABLE, "the DICOM SEG has too many frames, or bits that none has")
+        raise RefusedError(Reason.MASK_UNREADABLE, "the DICOM SEG has too many frames or an impossible BitsAllocated")
     if "PixelData" not in seg or not isinstance(seg["PixelData"].value, bytes):
         raise RefusedError(Reason.MASK_UNREADABLE, "the DICOM SEG has no pixels")
     element = seg["PixelData"]
@@ -174,6 +187,6 @@ def _frames(seg: FileDataset, shape: tuple[int, int]) -> npt.NDArray[Any]:
         decoded = decoders.decode(
             element.value, syntax, element.VR, shape, frames=frames, bits_allocated=bits, bits_stored=bits
         )
-    except Exception:  # whatever a decoder makes of broken frames
+    except Exception:  # any error of a decoder on damaged frames
         raise RefusedError(Reason.MASK_UNREADABLE, "the DICOM SEG's pixels can't be decoded") from None
     return decoded.reshape(frames, *shape)

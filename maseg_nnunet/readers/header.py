@@ -1,4 +1,7 @@
-"""What a header says of a mammogram, and whether it is one. Pixels are `pixels.py`, look-up tables `luts.py`."""
+"""What a header says about a mammogram, and whether it is one.
+
+Not for pixels (`pixels.py`) and not for look-up tables (`luts.py`).
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,15 @@ _BREAST_CODES: Final = frozenset({"76752008", "T-04000"})
 
 @dataclass(frozen=True)
 class Header:
-    """One DICOM mammogram without its pixels; fields as in `Mammogram`. `spacing` is None where the header has none."""
+    """One DICOM mammogram without its pixels.
+
+    The fields are those of `Mammogram`, with the size beside them.
+
+    Attributes:
+        rows: Rows (0028,0010); 0 if it is missing.
+        columns: Columns (0028,0011); 0 if it is missing.
+        spacing: (row, column) in mm, or None if the header has none.
+    """
 
     path: Path
     rows: int
@@ -62,12 +73,20 @@ class Header:
 
 
 def parse_header(dataset: Dataset, path: Path) -> Header:
-    """Read everything but pixels and look-up tables. Raises RefusedError where the object is no usable mammogram."""
+    """Read everything but pixels and look-up tables.
+
+    Args:
+        dataset: The data set, at least up to its pixels.
+        path: The file, whose words may name view and side.
+
+    Raises:
+        RefusedError: WRONG_MODALITY, SPECIMEN, MULTI_FRAME or BAD_SPACING.
+    """
     sop_class, intent = _read_class(dataset)
     if is_specimen(dataset):
-        raise RefusedError(Reason.SPECIMEN, "the view is that of a specimen")
+        raise RefusedError(Reason.SPECIMEN, "the image is of a specimen")
     if (integer(dataset, "NumberOfFrames") or 1) != 1:
-        raise RefusedError(Reason.MULTI_FRAME, "only images of one frame are read; tomosynthesis slices are not")
+        raise RefusedError(Reason.MULTI_FRAME, "only images with one frame are read, not tomosynthesis slices")
     modifiers = read_modifiers(dataset)
     spacing, spacing_source, spacing_flags = read_spacing(dataset, modifiers)
     identity = read_identity(dataset)
@@ -106,17 +125,17 @@ def parse_header(dataset: Dataset, path: Path) -> Header:
 
 
 def _read_class(dataset: Dataset) -> tuple[uid.UID, Intent]:
-    """The SOP class and the intent; raises RefusedError (WRONG_MODALITY) for what is none of those that are read.
+    """The SOP class and the intent. Raises RefusedError (WRONG_MODALITY) if the class is not one that is read.
 
-    Research copies without SOPClassUID exist; Modality then decides, as it does for the general classes.
+    Research copies without SOPClassUID exist. Modality then decides, as it does for the general classes.
     """
     sop_class = uid.UID(text(dataset, "SOPClassUID"))
     intents = {**_MAMMOGRAPHY, **_GENERAL, uid.UID(""): Intent.PROCESSED}
     if sop_class not in intents:
         name = sop_class.name if sop_class.name != str(sop_class) else "an object of a kind that DICOM does not list"
-        raise RefusedError(Reason.WRONG_MODALITY, f"{name}, not a digital mammogram, CR, DX or secondary capture")
+        raise RefusedError(Reason.WRONG_MODALITY, f"{name}, expected a digital mammogram, CR, DX or secondary capture")
     if sop_class not in _MAMMOGRAPHY and code(dataset, "Modality") != "MG" and not _is_breast(dataset):
-        raise RefusedError(Reason.WRONG_MODALITY, "neither Modality MG nor body part BREAST")
+        raise RefusedError(Reason.WRONG_MODALITY, "the header has neither Modality MG nor body part BREAST")
     return sop_class, _INTENTS.get(code(dataset, "PresentationIntentType"), intents[sop_class])
 
 

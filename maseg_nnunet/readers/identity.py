@@ -1,4 +1,7 @@
-"""Who and what an image is of. What is read here is hashed by those who name cases; it is never shown or written."""
+"""The identity of an image: patient, study, instance.
+
+The data set conversion hashes it to name cases. It is never shown and never written.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +17,15 @@ _DUMMY: Final = re.compile(r"(0*|x*|anon.*|unknown|none|dummy|test|n/?a|patient|
 
 
 def is_dummy_patient_id(patient_id: str) -> bool:
-    """Whether a PatientID is empty or a placeholder that many women share."""
+    """Whether a PatientID (0010,0020) is empty or a placeholder that many women share."""
     return _DUMMY.fullmatch(patient_id.strip()) is not None
 
 
 def read_identity(dataset: Dataset) -> Identity:
-    """Patient, study, instance, the instances it was made from, and what it shares with its raw or processed twin.
+    """Patient, study, instance, source instances, and the acquisition that a raw image shares with its processed twin.
 
-    Twins come of one exposure: IrradiationEventUID says so, else the study and the time of acquisition, to the second.
+    Twins are from one exposure. IrradiationEventUID (0008,3010) identifies it; without it, the study and the date and
+    time of acquisition do.
     """
     study = text(dataset, "StudyInstanceUID")
     when = tuple(text(dataset, keyword) for keyword in ("AcquisitionDate", "AcquisitionTime"))

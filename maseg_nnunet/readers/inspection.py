@@ -1,7 +1,8 @@
-"""What the readers make of one file, as plain values: for `maseg inspect`. Nothing in it tells who the woman is."""
+"""What the readers find in one file, as plain values for `maseg inspect`. None of them identifies the woman."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,18 @@ from maseg_nnunet.voi import LookUpTable
 
 @dataclass(frozen=True)
 class InspectedLut:
-    """One look-up table; of a table (`entries` above 0) the values are left out. `base`: whether it is the one used."""
+    """One VOI look-up table, without the values of a table.
+
+    Attributes:
+        base: Whether it is the look-up table in use.
+        explanation: Its name in the header; "FULL RANGE" for the image's own range of values.
+        function: LINEAR, LINEAR_EXACT, SIGMOID or TABLE.
+        center: Center of a window, in stored values.
+        width: Width of a window, in stored values.
+        first: Stored value of the first entry of a table.
+        entries: Number of entries of a table.
+        bits: Bits of an entry of a table.
+    """
 
     base: bool
     explanation: str
@@ -30,9 +42,27 @@ class InspectedLut:
 
 @dataclass(frozen=True)
 class Inspection:
-    """One file. `refusal` is "" where it can be used; else the rest is what its header tells, if it has one.
+    """What the readers find in one file. If the file is refused, the rest is what its header says, if it has one.
 
-    `spacing`: (row, column) in mm. `inverted`: whether small stored values are bright (MONOCHROME1).
+    Attributes:
+        file: Path of the file, printable.
+        refusal: Why the file is refused, as a sentence; "" if it can be used.
+        reason: The value of `Reason`; "" if it can be used.
+        vendor: A key of `vendors.VENDORS`, or "unknown".
+        model: ManufacturerModelName.
+        intent: Value of `Intent`.
+        view: Value of `View`.
+        side: Value of `Side`.
+        sop_class: Name of the SOP class.
+        rows: Height in pixels.
+        columns: Width in pixels.
+        spacing: (row, column) in mm.
+        spacing_source: The attribute of the spacing, or "user".
+        inverted: Whether small stored values are bright (MONOCHROME1).
+        luts: The usable look-up tables.
+        patient_orientation: PatientOrientation (0020,0020).
+        horizontal_flip: FieldOfViewHorizontalFlip (0018,7034).
+        flags: Values of `Flag`.
     """
 
     file: str
@@ -55,19 +85,29 @@ class Inspection:
     flags: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Everything, as `--json` shows it."""
+        """All values, as `--json` shows them."""
         return asdict(self)
 
 
 def inspect_file(
-    path: Path, *, spacing_mm: float | None = None, raw_windows: bool = False
+    path: str | os.PathLike[str], *, spacing_mm: float | None = None, raw_windows: bool = False
 ) -> tuple[Inspection, Mammogram | None]:
-    """Read `path` as prediction would; the mammogram is None where it is refused."""
+    """Read a file as prediction would. It never raises, because the other files of a run are shown all the same.
+
+    Args:
+        path: The file.
+        spacing_mm: See `readers.read_mammogram`.
+        raw_windows: See `readers.read_mammogram`.
+
+    Returns:
+        The inspection and the mammogram, which is None if the file is refused.
+    """
+    path = Path(path)
     try:
         mammogram = read_mammogram(path, spacing_mm=spacing_mm, raw_windows=raw_windows)
     except RefusedError as error:
         return _refused(path, error.reason, error.detail), None
-    except Exception as error:  # a file that nobody thought of: the others are shown all the same
+    except Exception as error:  # unexpected error: report the file and continue
         return _refused(path, Reason.UNREADABLE, reason_of(error)), None
     luts = mammogram.luts
     return (
@@ -87,7 +127,7 @@ def _refused(path: Path, reason: Reason, detail: str) -> Inspection:
     refusal: dict[str, Any] = {"file": _shown(str(path)), "refusal": detail, "reason": reason.value}
     try:
         header = read_header(path)
-    except Exception:  # RefusedError, or what was not thought of
+    except Exception:  # a refusal or an unexpected error: the header adds nothing
         return Inspection(**refusal)
     return Inspection(**refusal, **_common(header), rows=header.rows, columns=header.columns)
 
@@ -118,5 +158,5 @@ def _lut(lut: LookUpTable, base: bool) -> InspectedLut:
 
 
 def _shown(text: str) -> str:
-    """Text of a header or a file name as a terminal may show it: no control characters, no broken ones."""
+    """Text of a header or a file name, safe for a terminal: no control characters, no invalid ones."""
     return "".join(c if c.isprintable() else "?" for c in as_text(text))

@@ -1,4 +1,4 @@
-"""LUTDescriptor and LUTData, the form that modality and VOI look-up tables share (PS3.3 C.11.1.1, C.11.2.1.1)."""
+"""LUTDescriptor and LUTData, which modality and VOI look-up tables have in common (PS3.3 C.11.1.1, C.11.2.1.1)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,13 @@ from maseg_nnunet.readers.attributes import value, words
 
 @dataclass(frozen=True, eq=False)
 class VoiTable:
-    """`values`, shape (n,), uint16, for the inputs from `first` on; `bits` of an entry."""
+    """A look-up table of a header.
+
+    Attributes:
+        first: The input that the first entry is for.
+        bits: Bits of an entry.
+        values: The entries, shape (n,), uint16.
+    """
 
     first: int
     bits: int
@@ -22,10 +28,17 @@ class VoiTable:
 
 
 def read_table(item: Dataset, limits: tuple[float, float]) -> VoiTable | None:
-    """The table of a sequence's item; None where data and descriptor don't fit.
+    """Read the table of an item of VOILUTSequence or ModalityLUTSequence.
 
-    `limits` are the least and largest input. 0 entries mean 65,536. The first input is a word, signed or not, that
-    implicit VR and some writers leave to be guessed: the reading that lies among the inputs is taken.
+    0 entries in the descriptor mean 65,536. Implicit VR and some writers do not state whether the first input is
+    signed, so the reading that is within `limits` is taken.
+
+    Args:
+        item: The item of the sequence.
+        limits: The least and the largest input.
+
+    Returns:
+        The table, or None if its data do not fit its descriptor.
     """
     descriptor = words(item, "LUTDescriptor")
     if len(descriptor) != 3:
@@ -43,13 +56,13 @@ def read_table(item: Dataset, limits: tuple[float, float]) -> VoiTable | None:
 def _entries(item: Dataset, count: int, bits: int) -> npt.NDArray[np.uint16] | None:
     data: Any = value(item, "LUTData")
     if isinstance(data, bytes):
-        # pydicom leaves OW as it lies in the file
+        # pydicom leaves OW in the byte order of the file.
         if item.original_encoding[1] is False and len(data) % 2 == 0:
             data = np.frombuffer(data, ">u2").astype("<u2").tobytes()
     else:
         data = (np.array(words(item, "LUTData"), dtype=np.int64) & 0xFFFF).astype("<u2").tobytes()
     if len(data) == 2 * count:
         return np.frombuffer(data, "<u2").astype(np.uint16)
-    if bits <= 8 and len(data) == count + count % 2:  # two entries a word
+    if bits <= 8 and len(data) == count + count % 2:  # two entries per word
         return np.frombuffer(data, np.uint8)[:count].astype(np.uint16)
     return None

@@ -1,8 +1,8 @@
-"""The VOI look-up tables of a header, and which of them VOI units are built on. Formulas are in `voi.py`.
+"""Read the VOI look-up tables of a header and choose the base of the VOI units. Formulas are in `voi.py`.
 
-PS3.3 C.11.2: windows (several values of WindowCenter and WindowWidth) and tables (items of VOILUTSequence) are
-alternatives for one image. The base is the one explained as NORMAL, a window before a table; else the first window,
-else the first table. One that is illegal or can't be inverted is passed over for the next.
+PS3.3 C.11.2: windows (values of WindowCenter and WindowWidth) and tables (items of VOILUTSequence) are alternatives for
+one image. The base is the one explained as NORMAL, a window before a table; else the first window, else the first
+table. One that is illegal or can't be inverted is skipped.
 """
 
 from __future__ import annotations
@@ -39,10 +39,23 @@ _LEAST_WIDTH: Final = 1e-6
 def read_luts(
     dataset: Dataset, stored: Stored, *, inverted: bool, vendor: str, intent: Intent, raw_windows: bool
 ) -> tuple[CaseLuts, tuple[Flag, ...]]:
-    """The case's look-up tables and what there is to say about them.
+    """Read the usable look-up tables of an image and the flags about them.
 
-    A raw image's are ignored unless `raw_windows`. Where a header has none the image's own range is the window. Raises
-    RefusedError (NO_LUT) for a processed image whose every look-up table is unusable.
+    If a header has none, the image's own range of values is the window.
+
+    Args:
+        dataset: The data set.
+        stored: The image's pixels and their range.
+        inverted: Whether the image is MONOCHROME1.
+        vendor: Key of the maker in `VENDORS`; decides the function of a window without VOILUTFunction (0028,1056).
+        intent: The image's intent.
+        raw_windows: Use the look-up tables of a raw image too; they are ignored otherwise.
+
+    Returns:
+        The look-up tables with their base, and the flags.
+
+    Raises:
+        RefusedError: NO_LUT, if a processed image has look-up tables and none can be a base.
     """
     flags: list[Flag] = []
     offered: list[LookUpTable] = []
@@ -56,7 +69,9 @@ def read_luts(
     base = next((lut for lut in preferred if _is_invertible(lut)), None)
     if base is None:
         if anything and intent is not Intent.RAW:
-            raise RefusedError(Reason.NO_LUT, "no window with a legal width and no table that never decreases")
+            raise RefusedError(
+                Reason.NO_LUT, "the header has no window with a legal width and no table that never decreases"
+            )
         return CaseLuts(inverted, 0, (own_range(stored.minimum, stored.maximum),)), ()
     if base is not preferred[0]:
         flags.append(Flag.BASE_NOT_NORMAL)
@@ -65,7 +80,7 @@ def read_luts(
 
 
 def own_range(minimum: float, maximum: float) -> LookUpTable:
-    """FULL RANGE, also of a constant image, which gets a width of 1."""
+    """The FULL RANGE window of an image. A constant image gets a width of 1."""
     return full_range(minimum, maximum) if maximum > minimum else full_range(minimum - 0.5, minimum + 0.5)
 
 
@@ -84,20 +99,20 @@ def _read_windows(dataset: Dataset, vendor: str, tables: list[LookUpTable]) -> t
     table = next((lut for lut in tables if _is_normal(lut)), None)
     assumed, flag = Function.SIGMOID, [Flag.SIGMOID_ASSUMED]
     if window is not None and table is not None:
-        # The table of the same name shows the same picture, so it tells which function was meant.
+        # The table of the same name shows the same picture, so the function nearest to it was meant.
         assumed = min((Function.SIGMOID, Function.LINEAR), key=lambda f: _distance(replace(window, function=f), table))
         flag = [Flag.LINEAR_ASSUMED] if assumed is Function.LINEAR else []
     return [replace(lut, function=assumed) for lut in windows], flag if windows else []
 
 
 def _distance(window: LookUpTable, table: LookUpTable) -> float:
-    """Mean difference of two look-up tables in gray, over the table's own inputs."""
+    """Mean absolute difference in gray of a window and a table, over the table's inputs."""
     stored = table.first + np.arange(len(table.values) if table.values is not None else 0)
     return float(np.mean(np.abs(apply_lut(window, stored) - apply_lut(table, stored))))
 
 
 def _read_tables(dataset: Dataset, limits: tuple[float, float]) -> tuple[list[LookUpTable], bool]:
-    """The tables, and whether there is one that can't be read."""
+    """The tables, and whether one can't be read."""
     found = items(first_level(levels(dataset), "VOILUTSequence"), "VOILUTSequence")
     tables = []
     for item in found:
@@ -121,7 +136,7 @@ def _is_invertible(lut: LookUpTable) -> bool:
 
 
 def _is_usable(lut: LookUpTable) -> bool:
-    """Fit to be shown: a table may decrease, but must not be of one value."""
+    """Whether it can be displayed: a table may decrease, but must not be constant."""
     return _is_invertible(lut) or (
         lut.values is not None and len(lut.values) > 1 and lut.values.min() < lut.values.max()
     )

@@ -1,6 +1,6 @@
 """From PixelData to stored values: size limits, decoding, unused bits, sign, padding, and the modality LUT.
 
-Not for VOI look-up tables (`luts.py`) and not for what the image is of (`header.py`). Rules: DICOM PS3.5 section 8
+Not for VOI look-up tables (`luts.py`) and not for what the image shows (`header.py`). Rules: DICOM PS3.5 section 8
 (bits and encapsulation), PS3.3 C.7.5.1.1.2 (padding), C.11.1 (modality LUT).
 """
 
@@ -21,6 +21,7 @@ from maseg_nnunet.readers import decoders
 from maseg_nnunet.readers.attributes import code, first_level, integer, is_present, items, levels, number, words
 from maseg_nnunet.readers.codestream import CodestreamError, IncompleteError
 from maseg_nnunet.readers.lut_table import read_table
+from maseg_nnunet.readers.refusals import check_megapixels
 
 _NATIVE: Final = (
     uid.ImplicitVRLittleEndian,
@@ -35,7 +36,14 @@ _LARGEST_OUTPUT: Final = float(1 << 30)
 
 @dataclass(frozen=True)
 class Layout:
-    """How the samples lie in PixelData. `first_bit` is the number of unused bits below the sample."""
+    """How the samples are stored in PixelData (PS3.3 C.7.6.3).
+
+    Attributes:
+        bits_allocated: 8, 16 or 32.
+        first_bit: Number of unused bits below the sample, from HighBit.
+        signed: Whether PixelRepresentation is 1.
+        inverted: Whether the image is MONOCHROME1.
+    """
 
     rows: int
     columns: int
@@ -47,7 +55,7 @@ class Layout:
 
     @property
     def limits(self) -> tuple[int, int]:
-        """The least and the largest value that can be stored."""
+        """The least and the largest value that the stored bits allow."""
         if self.signed:
             return -(1 << self.bits_stored - 1), (1 << self.bits_stored - 1) - 1
         return 0, (1 << self.bits_stored) - 1
@@ -55,9 +63,14 @@ class Layout:
 
 @dataclass(frozen=True, eq=False)
 class Stored:
-    """Pixels after the modality LUT, read-only, shape (rows, columns); `minimum` and `maximum` without padding.
+    """Pixels after the modality LUT.
 
-    `limits`: the least and the largest value that any pixel could have. `shifted`: HighBit made a shift necessary.
+    Attributes:
+        pixels: Shape (rows, columns), integer or float32, read-only. Padding is set to the dark end.
+        minimum: Least value outside the padding.
+        maximum: Largest value outside the padding.
+        limits: Least and largest value that a pixel could have.
+        shifted: Whether HighBit required a shift.
     """
 
     pixels: Pixels
@@ -68,19 +81,20 @@ class Stored:
 
 
 def read_layout(dataset: Dataset, max_megapixels: float) -> Layout:
-    """The image pixel module (PS3.3 C.7.6.3), checked. Raises RefusedError."""
+    """Read and check the image pixel module (PS3.3 C.7.6.3).
+
+    Raises:
+        RefusedError: COLOUR, TOO_LARGE, or UNREADABLE if an attribute is missing or impossible.
+    """
     photometric = code(dataset, "PhotometricInterpretation")
     if integer(dataset, "SamplesPerPixel") not in (None, 1) or (photometric and photometric not in _GRAY):
-        raise RefusedError(Reason.COLOUR, "a mammogram has one gray sample a pixel, MONOCHROME1 or MONOCHROME2")
+        raise RefusedError(Reason.COLOUR, "expected one gray sample per pixel, MONOCHROME1 or MONOCHROME2")
     if not photometric:
-        raise RefusedError(Reason.UNREADABLE, "PhotometricInterpretation is missing: black and white can't be told")
+        raise RefusedError(Reason.UNREADABLE, "PhotometricInterpretation is missing: black can't be told from white")
     rows, columns = integer(dataset, "Rows") or 0, integer(dataset, "Columns") or 0
     if rows < 1 or columns < 1:
         raise RefusedError(Reason.UNREADABLE, "Rows or Columns is missing or not a positive number")
-    if rows * columns > max_megapixels * 1e6:
-        raise RefusedError(
-            Reason.TOO_LARGE, f"{rows} x {columns} pixels are more than the limit of {max_megapixels:g} megapixels"
-        )
+    check_megapixels(rows, columns, max_megapixels)
     allocated = integer(dataset, "BitsAllocated")
     stored = integer(dataset, "BitsStored")
     sign = integer(dataset, "PixelRepresentation")
@@ -96,18 +110,27 @@ def read_layout(dataset: Dataset, max_megapixels: float) -> Layout:
 
 
 def check_decodable(syntax: UID | None) -> None:
-    """Raise RefusedError (NO_DECODER) where nothing here decodes the transfer syntax; None: not stated."""
+    """Raise RefusedError (NO_DECODER) if no decoder knows the transfer syntax. None, for one not stated, passes."""
     if syntax is None or syntax in _NATIVE:
         return
     if syntax not in decoders.SYNTAXES:
         name = syntax.name if syntax.name != str(syntax) else "a transfer syntax that DICOM does not list"
-        raise RefusedError(Reason.NO_DECODER, f"{name}: convert it to JPEG 2000 lossless, with DCMTK or python-gdcm")
+        raise RefusedError(Reason.NO_DECODER, f"{name}: convert it to JPEG 2000 lossless with DCMTK or python-gdcm")
     if not decoders.is_available(syntax):
-        raise RefusedError(Reason.NO_DECODER, f"{syntax.name}: install the package imagecodecs in a build that has it")
+        raise RefusedError(Reason.NO_DECODER, f"{syntax.name}: install a build of imagecodecs with this codec")
 
 
 def read_stored(dataset: Dataset, syntax: UID | None, layout: Layout) -> Stored:
-    """Decode the one frame of `dataset` and bring it to stored values after the modality LUT. Raises RefusedError."""
+    """Decode the one frame of a data set and apply the modality LUT.
+
+    Args:
+        dataset: The data set with PixelData.
+        syntax: Transfer syntax; if it is None, native pixels are read in the byte order of the data set.
+        layout: What `read_layout` returned for the data set.
+
+    Raises:
+        RefusedError: NO_DECODER, NO_PIXELS, TRUNCATED, UNREADABLE, or NO_LUT if the modality LUT is impossible.
+    """
     check_decodable(syntax)
     modality = _read_modality(dataset, layout)
     raw, shift = _decode(dataset, syntax, layout)
@@ -121,10 +144,10 @@ def read_stored(dataset: Dataset, syntax: UID | None, layout: Layout) -> Stored:
         low, high = _range_outside(pixels, padding, (low, high))
     pixels = modality.apply(pixels)
     limits = modality.limits(layout.limits)
-    # A table may turn values about, so that the ends of its output are not the output of the ends.
+    # A table need not be monotonic, so the least and largest input may not give the least and largest output.
     ends = modality.limits((low, high)) if modality.table is None else _range_of(pixels, kept)
     if kept is not None:
-        # A product takes half the time of a copy and an assignment under a mask, and black is 0 in nearly every file.
+        # A product is faster than a copy with a masked assignment, and black is 0 in nearly every file.
         pixels = pixels * kept
         black = np.asarray(limits[1] if layout.inverted else limits[0]).astype(pixels.dtype)
         if black:
@@ -134,11 +157,11 @@ def read_stored(dataset: Dataset, syntax: UID | None, layout: Layout) -> Stored:
 
 
 def _decode(dataset: Dataset, syntax: UID | None, layout: Layout) -> tuple[Pixels, int]:
-    """The samples as they lie in memory, shape (rows, columns), and by how many bits they must be shifted down."""
+    """The samples as encoded, shape (rows, columns), and the number of bits to shift them down by."""
     try:
         element = dataset["PixelData"]
         data, vr = element.value, element.VR
-    except Exception:  # a malformed element: pydicom raises many kinds
+    except Exception:  # pydicom raises many kinds of error on a malformed element
         raise RefusedError(Reason.UNREADABLE, "the element PixelData can't be read") from None
     if not data:
         raise RefusedError(Reason.NO_PIXELS, "the element PixelData is empty")
@@ -146,7 +169,7 @@ def _decode(dataset: Dataset, syntax: UID | None, layout: Layout) -> tuple[Pixel
         raise RefusedError(Reason.UNREADABLE, "the element PixelData can't be read")
     if syntax is None:
         if data.startswith(_ITEM):
-            raise RefusedError(Reason.NO_DECODER, "compressed pixel data, but no TransferSyntaxUID that tells how")
+            raise RefusedError(Reason.NO_DECODER, "the pixel data are compressed, but TransferSyntaxUID is missing")
         syntax = uid.ExplicitVRLittleEndian if dataset.original_encoding[1] else uid.ExplicitVRBigEndian
     shift = layout.first_bit
     if syntax in decoders.SYNTAXES:
@@ -163,13 +186,13 @@ def _decode(dataset: Dataset, syntax: UID | None, layout: Layout) -> tuple[Pixel
             bits_stored=layout.bits_stored,
             signed=layout.signed,
         )
-    except Exception:  # whatever a decoder makes of a broken frame
+    except Exception:  # any error of a decoder on a damaged frame
         raise RefusedError(Reason.UNREADABLE, "the pixel data can't be decoded: the file is damaged") from None
     return pixels, shift
 
 
 def _check_frame(data: bytes, syntax: UID, layout: Layout) -> int:
-    """Look at the codestream before it is decoded; return the shift. Raises RefusedError."""
+    """Check the codestream before it is decoded and return the shift. Raises RefusedError."""
     try:
         frame = get_frame(data, 0, number_of_frames=1)
         found = decoders.inspect(frame, syntax, layout.rows, layout.columns, layout.bits_allocated)
@@ -178,9 +201,9 @@ def _check_frame(data: bytes, syntax: UID, layout: Layout) -> int:
         raise RefusedError(Reason.TRUNCATED, f"{error}") from error
     except CodestreamError as error:
         raise RefusedError(Reason.UNREADABLE, f"{error}: the file is damaged") from error
-    except Exception:  # encapsulation that is none: pydicom raises many kinds
-        raise RefusedError(Reason.UNREADABLE, "the pixel data are not encapsulated as they should be") from None
-    # A codestream of fewer bits than HighBit reaches holds samples that were shifted when they were encoded.
+    except Exception:  # pydicom raises many kinds of error on damaged encapsulation
+        raise RefusedError(Reason.UNREADABLE, "the encapsulation of the pixel data is damaged") from None
+    # If the codestream has fewer bits than HighBit needs, the samples were shifted before they were encoded.
     return layout.first_bit if found.precision >= layout.first_bit + layout.bits_stored else 0
 
 
@@ -188,14 +211,14 @@ def _check_length(length: int, layout: Layout) -> None:
     sample = layout.bits_allocated // 8
     expected = layout.rows * layout.columns * sample
     if length < expected:
-        raise RefusedError(Reason.TRUNCATED, f"the pixel data have {length} of {expected} bytes")
-    # A few bytes too many are padding; a row or a column too many is an image of another size.
+        raise RefusedError(Reason.TRUNCATED, f"the pixel data have {length} bytes, expected {expected}")
+    # A few excess bytes are padding; an excess row or column is an image of another size.
     if length - expected > 1 and length - expected >= min(layout.rows, layout.columns) * sample:
-        raise RefusedError(Reason.UNREADABLE, f"the pixel data have {length} bytes, Rows x Columns need {expected}")
+        raise RefusedError(Reason.UNREADABLE, f"the pixel data have {length} bytes, but Rows x Columns need {expected}")
 
 
 def _stored_bits(raw: Pixels, layout: Layout, shift: int) -> tuple[Pixels, int, int]:
-    """The stored bits alone, signed as they are meant, with their range. Copies only where bits must change."""
+    """The stored bits with their sign, and their range. Copies only if bits must change."""
     size = layout.bits_allocated // 8
     least, largest = layout.limits
     pixels = raw.view(f"u{size}")
@@ -215,7 +238,7 @@ def _stored_bits(raw: Pixels, layout: Layout, shift: int) -> tuple[Pixels, int, 
 
 
 def _read_padding(dataset: Dataset, layout: Layout) -> tuple[int, int] | None:
-    """PixelPaddingValue to PixelPaddingRangeLimit as (least, largest) stored value."""
+    """PixelPaddingValue to PixelPaddingRangeLimit as (least, largest) stored value; None if there is no padding."""
     value = _stored_value(words(dataset, "PixelPaddingValue"), layout)
     if value is None:
         return None
@@ -224,7 +247,7 @@ def _read_padding(dataset: Dataset, layout: Layout) -> tuple[int, int] | None:
 
 
 def _stored_value(found: tuple[int, ...], layout: Layout) -> int | None:
-    """The stored value that a word (US or SS, whichever it was read as) stands for."""
+    """The stored value of a word, whether it was read as US or as SS; None unless there is exactly one word."""
     if len(found) != 1:
         return None
     value = found[0] & 0xFFFF
@@ -234,9 +257,9 @@ def _stored_value(found: tuple[int, ...], layout: Layout) -> int | None:
 
 
 def _range_outside(pixels: Pixels, padding: tuple[int, int], whole: tuple[int, int]) -> tuple[int, int]:
-    """Least and largest value outside `padding`; equal where nothing is outside. `whole`: of all pixels.
+    """Least and largest value outside `padding`; equal if nothing is outside. `whole` is the range of all pixels.
 
-    Unsigned subtraction wraps padding around to the far end, so that one pass finds the value next to it.
+    Unsigned subtraction wraps the padding around to the far end, so one pass finds the value next to it.
     """
     low, high = whole
     if low >= padding[0] and high <= padding[1]:
@@ -259,7 +282,7 @@ def _range_of(pixels: Pixels, kept: Region | None) -> tuple[float, float]:
 
 @dataclass(frozen=True, eq=False)
 class _Modality:
-    """The modality LUT: `table` from the stored value `first` on, else slope and intercept."""
+    """The modality LUT (PS3.3 C.11.1): `table` from the stored value `first` on, else slope and intercept."""
 
     slope: float = 1.0
     intercept: float = 0.0
@@ -267,7 +290,7 @@ class _Modality:
     table: Pixels | None = None
 
     def apply(self, stored: Pixels) -> Pixels:
-        """Integers where the mapping gives integers, else float32."""
+        """Apply it: integers if the mapping gives integers, else float32."""
         if self.table is not None:
             index = np.clip(stored.astype(np.int64) - self.first, 0, len(self.table) - 1)
             return np.asarray(self.table[index])
@@ -280,7 +303,7 @@ class _Modality:
         return np.asarray(output)
 
     def limits(self, stored: tuple[int, int]) -> tuple[float, float]:
-        """Least and largest output for stored values between the two given."""
+        """Least and largest output for stored values within `stored`."""
         if self.table is not None:
             return float(self.table.min()), float(self.table.max())
         ends = [value * self.slope + self.intercept for value in stored]
@@ -288,7 +311,7 @@ class _Modality:
 
 
 def _read_modality(dataset: Dataset, layout: Layout) -> _Modality:
-    """ModalityLUTSequence, else RescaleSlope and RescaleIntercept, also where they sit in functional groups."""
+    """Read ModalityLUTSequence, else RescaleSlope and RescaleIntercept, at the top level or in functional groups."""
     for item in items(dataset, "ModalityLUTSequence")[:1]:
         table = read_table(item, layout.limits)
         if table is None:
@@ -301,8 +324,8 @@ def _read_modality(dataset: Dataset, layout: Layout) -> _Modality:
     ]
     slope, intercept = found
     if slope is None or intercept is None or slope == 0:
-        raise RefusedError(Reason.NO_LUT, "RescaleSlope is zero, or it or RescaleIntercept is no number")
+        raise RefusedError(Reason.NO_LUT, "RescaleSlope is zero, or RescaleSlope or RescaleIntercept is not a number")
     modality = _Modality(slope, intercept)
     if max(abs(end) for end in modality.limits(layout.limits)) > _LARGEST_OUTPUT:
-        raise RefusedError(Reason.NO_LUT, "RescaleSlope and RescaleIntercept lead to impossible values")
+        raise RefusedError(Reason.NO_LUT, "RescaleSlope and RescaleIntercept give impossible values")
     return modality

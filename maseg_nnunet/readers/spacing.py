@@ -1,8 +1,8 @@
-"""The spacing of a projection image's pixels, (row, column) in mm, and where the header says it.
+"""Read the pixel spacing of a projection image, (row, column) in mm, and the attribute that it comes from.
 
-ImagerPixelSpacing is that of the detector (PS3.3 C.8.7.3); PixelSpacing may be calibrated to anything (10.7.1.3), so
-it comes second. Contact views stay at the detector, as in the paper; magnification views are brought to the breast, by
-their factor, or by the distances that it is the ratio of (C.8.11.5).
+ImagerPixelSpacing is the spacing at the detector (PS3.3 C.8.7.3). PixelSpacing may be calibrated to anything
+(10.7.1.3), so it comes second. Contact views keep the spacing at the detector, as in the paper. Magnification views get
+the spacing in the breast, from their magnification factor, or from the distances whose ratio it is (C.8.11.5).
 """
 
 from __future__ import annotations
@@ -17,23 +17,36 @@ from maseg_nnunet.mammogram import Flag
 from maseg_nnunet.readers.attributes import first_level, levels, number, numbers
 
 LEAST: Final = 0.02
+"""Least accepted spacing in mm."""
+
 LARGEST: Final = 1.0
+"""Largest accepted spacing in mm."""
+
 CONTACT: Final = 1.2
-"""Magnification up to this is that of a contact view, whose detector lies a little below the breast."""
+"""Largest magnification of a contact view, whose detector is a little below the breast."""
 
 GIVEN: Final = "user"
-"""Source of a spacing that no header gave."""
+"""Source of a spacing that the user gave."""
 
 LARGEST_SIDE: Final = 600.0
-"""mm; the largest films and detectors measure half of it."""
+"""Longest side of an image in mm; the largest films and detectors are half as long."""
 
 _KEYWORDS: Final = ("ImagerPixelSpacing", "PixelSpacing", "NominalScannedPixelSpacing")
 
 
 def read_spacing(dataset: Dataset, modifiers: tuple[Flag, ...]) -> tuple[Spacing | None, str, tuple[Flag, ...]]:
-    """Spacing (None where the header has none), its attribute, and the flags of magnification.
+    """Read the spacing of an image.
 
-    Raises RefusedError (BAD_SPACING) outside LEAST to LARGEST mm.
+    Args:
+        dataset: The data set.
+        modifiers: The flags of `views.read_modifiers`.
+
+    Returns:
+        The spacing, (row, column) in mm, or None if the header has none; its attribute's keyword, or ""; the flags of
+        magnification.
+
+    Raises:
+        RefusedError: BAD_SPACING, if it is not within LEAST to LARGEST mm.
     """
     factor = number(dataset, "EstimatedRadiographicMagnificationFactor")
     is_magnified = Flag.MAGNIFICATION in modifiers or (factor is not None and factor > CONTACT)
@@ -57,13 +70,13 @@ def read_spacing(dataset: Dataset, modifiers: tuple[Flag, ...]) -> tuple[Spacing
 
 
 def _factor_of_distances(dataset: Dataset) -> float | None:
-    """Source to detector over source to breast; None where the header lacks one, or they make no magnification."""
+    """Distance source to detector over source to breast; None if one is missing or the ratio is not above 1."""
     detector, breast = (number(dataset, f"DistanceSourceTo{end}") for end in ("Detector", "Patient"))
     return detector / breast if detector is not None and breast is not None and 0 < breast < detector else None
 
 
 def given_spacing(spacing_mm: float | Spacing | None) -> Spacing | None:
-    """What the user gave as (row, column). Raises RefusedError (BAD_SPACING)."""
+    """The spacing that the user gave as (row, column) in mm. Raises RefusedError (BAD_SPACING)."""
     if spacing_mm is None:
         return None
     row, column = spacing_mm if isinstance(spacing_mm, tuple) else (spacing_mm, spacing_mm)
@@ -71,18 +84,20 @@ def given_spacing(spacing_mm: float | Spacing | None) -> Spacing | None:
 
 
 def checked(spacing: Spacing) -> Spacing:
-    """`spacing` itself. Raises RefusedError (BAD_SPACING) outside LEAST to LARGEST mm."""
+    """Return `spacing`. Raises RefusedError (BAD_SPACING) if it is not within LEAST to LARGEST mm."""
     if not all(LEAST <= value <= LARGEST for value in spacing):
-        raise RefusedError(Reason.BAD_SPACING, f"{spacing[0]:g} x {spacing[1]:g} mm is no mammogram's pixel")
+        raise RefusedError(
+            Reason.BAD_SPACING, f"{spacing[0]:g} x {spacing[1]:g} mm, expected {LEAST:g} to {LARGEST:g} mm"
+        )
     return spacing
 
 
 def check_extent(shape: tuple[int, int], spacing: Spacing) -> None:
-    """Raise RefusedError (BAD_SPACING) for an image larger than LARGEST_SIDE: its grid at 0.4 mm may not fit memory."""
+    """Raise RefusedError (BAD_SPACING) if a side is above LARGEST_SIDE: the grid at 0.4 mm might not fit in memory."""
     rows, columns = shape[0] * spacing[0], shape[1] * spacing[1]
     if max(rows, columns) > LARGEST_SIDE:
         raise RefusedError(
             Reason.BAD_SPACING,
             f"{shape[0]} x {shape[1]} pixels of {spacing[0]:g} x {spacing[1]:g} mm are {rows:.0f} x {columns:.0f} mm, "
-            f"and no mammogram is larger than {LARGEST_SIDE:.0f} mm",
+            f"expected at most {LARGEST_SIDE:.0f} mm",
         )

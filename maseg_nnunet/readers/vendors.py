@@ -1,6 +1,7 @@
 """The makers of mammography systems: how a header names them, and what their headers leave unsaid.
 
-Not for the layout of a maker's data set on disk: that is a module of the data set conversion.
+The table is shown in the documentation too. Not for the layout of a maker's data set on disk: that is a module of the
+data set conversion.
 """
 
 from __future__ import annotations
@@ -12,43 +13,96 @@ from typing import Final
 UNKNOWN: Final = "unknown"
 """The key of every maker that is not in the table."""
 
+_LINEAR: Final = "A window without VOILUTFunction is LINEAR, the default of DICOM."
+
 
 @dataclass(frozen=True)
 class Vendor:
-    """One maker. `manufacturer` and `model` are searched in Manufacturer and ManufacturerModelName, in capitals.
+    """One maker.
 
-    `assumes_sigmoid`: windows without VOILUTFunction are meant as SIGMOID, against the standard's default of LINEAR.
+    Attributes:
+        key: The maker's name in manifests and options.
+        title: The maker's name in text.
+        names: Names of the maker and of its systems, as headers have them.
+        manufacturer: Searched in Manufacturer (0008,0070), in capitals.
+        model: Searched in ManufacturerModelName (0008,1090), in capitals.
+        unsaid: What its headers leave unsaid and how it is read, as a sentence.
+        assumes_sigmoid: Whether a window without VOILUTFunction (0028,1056) means SIGMOID. The standard's default is
+            LINEAR (PS3.3 C.11.2.1.3).
     """
 
     key: str
     title: str
+    names: tuple[str, ...]
     manufacturer: re.Pattern[str]
     model: re.Pattern[str]
+    unsaid: str = _LINEAR
     assumes_sigmoid: bool = False
-
-
-def _vendor(key: str, title: str, manufacturer: str, model: str, *, assumes_sigmoid: bool = False) -> Vendor:
-    return Vendor(key, title, re.compile(manufacturer), re.compile(model), assumes_sigmoid)
 
 
 VENDORS: Final[dict[str, Vendor]] = {
     vendor.key: vendor
     for vendor in (
-        _vendor("hologic", "Hologic", r"HOLOGIC|\bLORAD\b", r"\bSELENIA\b|\bLORAD\b"),
-        _vendor("ims_giotto", "IMS Giotto", r"GIOTTO|\bI\.?M\.?S\b", r"GIOTTO"),
-        _vendor("fuji", "Fujifilm", r"FUJI", r"\bAMULET\b|\bFDR-"),
-        _vendor("ge", "GE", r"^GE\b|\bGEHC\b|GENERAL ELECTRIC", r"SENOGRAPH|\bSENO\b", assumes_sigmoid=True),
-        _vendor("siemens", "Siemens", r"SIEMENS", r"MAMMOMAT"),
-        _vendor("planmed", "Planmed", r"PLANMED", r"PLANMED"),
+        Vendor(
+            key="hologic",
+            title="Hologic",
+            names=("HOLOGIC", "LORAD", "Selenia"),
+            manufacturer=re.compile(r"HOLOGIC|\bLORAD\b"),
+            model=re.compile(r"\bSELENIA\b|\bLORAD\b"),
+        ),
+        Vendor(
+            key="ims_giotto",
+            title="IMS Giotto",
+            names=("IMS", "I.M.S.", "GIOTTO"),
+            manufacturer=re.compile(r"GIOTTO|\bI\.?M\.?S\b"),
+            model=re.compile(r"GIOTTO"),
+        ),
+        Vendor(
+            key="fuji",
+            title="Fujifilm",
+            names=("FUJIFILM", "FUJI PHOTO FILM", "AMULET", "FDR-"),
+            manufacturer=re.compile(r"FUJI"),
+            model=re.compile(r"\bAMULET\b|\bFDR-"),
+        ),
+        Vendor(
+            key="ge",
+            title="GE",
+            names=("GE", "GE HEALTHCARE", "GE MEDICAL SYSTEMS", "GEHC", "GENERAL ELECTRIC", "Senographe", "Seno"),
+            manufacturer=re.compile(r"^GE\b|\bGEHC\b|GENERAL ELECTRIC"),
+            model=re.compile(r"SENOGRAPH|\bSENO\b"),
+            unsaid="A window without VOILUTFunction is SIGMOID, unless a NORMAL table shows that it is LINEAR.",
+            assumes_sigmoid=True,
+        ),
+        Vendor(
+            key="siemens",
+            title="Siemens",
+            names=("SIEMENS", "MAMMOMAT"),
+            manufacturer=re.compile(r"SIEMENS"),
+            model=re.compile(r"MAMMOMAT"),
+        ),
+        Vendor(
+            key="planmed",
+            title="Planmed",
+            names=("PLANMED",),
+            manufacturer=re.compile(r"PLANMED"),
+            model=re.compile(r"PLANMED"),
+        ),
     )
 }
-"""By key, in the order of the paper's Table 1 as far as it goes."""
+"""The makers by key, in the order of the paper's Table 1 as far as it goes."""
 
 
 def recognise(manufacturer: str, model: str) -> str:
-    """The key of the maker that Manufacturer (0008,0070) names, else ManufacturerModelName (0008,1090), else UNKNOWN.
+    """Find the maker of an image.
 
-    The model decides only where Manufacturer is empty or no maker of the table: headers without Manufacturer exist.
+    The model decides only if Manufacturer is empty or names no maker of the table: headers without Manufacturer exist.
+
+    Args:
+        manufacturer: Manufacturer (0008,0070).
+        model: ManufacturerModelName (0008,1090).
+
+    Returns:
+        A key of VENDORS, or UNKNOWN.
     """
     for vendor in VENDORS.values():
         if vendor.manufacturer.search(manufacturer.upper().strip()):

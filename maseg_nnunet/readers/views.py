@@ -1,7 +1,7 @@
-"""View, side and special views: from codes, else from text, else from words of the file's path.
+"""Read view, side and special views: from codes, else from text, else from words of the file's path.
 
 Codes: PS3.16 CID 4014 (view) and CID 4015 (modifier), in SNOMED RT style (schemes SRT, SNM3) and SNOMED CT. A code
-value belongs to one of the two styles only, so the scheme need not be asked.
+value occurs in only one of the two styles, so the scheme is not checked.
 """
 
 from __future__ import annotations
@@ -45,19 +45,19 @@ _MODIFIER_CODES: Final = {
 _VIEW_WORDS: Final = {view.value: view for view in View if view.value}
 _SIDE_WORDS: Final = {"L": Side.LEFT, "LEFT": Side.LEFT, "R": Side.RIGHT, "RIGHT": Side.RIGHT}
 _EVERYDAY: Final = frozenset({View.ML, View.LM, View.FB})
-"""Views whose abbreviations stand for other things as well: machine learning, somebody's initials."""
+"""Views whose abbreviations have other meanings too: machine learning, a person's initials."""
 
 _FOLDERS: Final = 3
-"""How many folders above a file may speak for it."""
+"""Number of folders above a file whose names may state its view and side."""
 
 
 def is_specimen(dataset: Dataset) -> bool:
-    """Whether the view is that of a specimen, taken out of the breast."""
+    """Whether the image is of a specimen, tissue removed from the breast, by ViewCodeSequence (0054,0220)."""
     return any(text(item, "CodeValue") in _SPECIMEN_CODES for item in items(dataset, "ViewCodeSequence"))
 
 
 def read_view(dataset: Dataset) -> View:
-    """ViewCodeSequence, else ViewPosition, else UNKNOWN."""
+    """The view of ViewCodeSequence (0054,0220), else of ViewPosition (0018,5101), else UNKNOWN."""
     for item in items(dataset, "ViewCodeSequence"):
         if text(item, "CodeValue") in _VIEW_CODES:
             return _VIEW_CODES[text(item, "CodeValue")]
@@ -65,7 +65,10 @@ def read_view(dataset: Dataset) -> View:
 
 
 def read_modifiers(dataset: Dataset) -> tuple[Flag, ...]:
-    """Magnification, spot and implant-displaced, from ViewModifierCodeSequence in the view's item (or beside it)."""
+    """The flags of magnification, spot and implant-displaced views.
+
+    They come from ViewModifierCodeSequence (0054,0222) in the item of the view, or beside it.
+    """
     places = [*items(dataset, "ViewCodeSequence"), dataset]
     codes = {text(item, "CodeValue") for place in places for item in items(place, "ViewModifierCodeSequence")}
     found = {_MODIFIER_CODES[value] for value in codes if value in _MODIFIER_CODES}
@@ -73,7 +76,7 @@ def read_modifiers(dataset: Dataset) -> tuple[Flag, ...]:
 
 
 def read_side(dataset: Dataset) -> Side:
-    """ImageLaterality, else Laterality, else FrameLaterality of the functional groups, else UNKNOWN."""
+    """The side of ImageLaterality, else Laterality, else FrameLaterality in functional groups, else UNKNOWN."""
     for keyword in ("ImageLaterality", "Laterality", "FrameLaterality"):
         side = code(first_level(levels(dataset), keyword), keyword)
         if side in ("L", "R"):
@@ -82,9 +85,9 @@ def read_side(dataset: Dataset) -> Side:
 
 
 def view_from_path(path: Path) -> View:
-    """The view that the file's stem names, else the nearest folder that names one; UNKNOWN where two are named.
+    """The view in the file's stem, else in the nearest folder that names one; UNKNOWN if two are named there.
 
-    ML, LM and FB count in a folder's name only where a side stands with them.
+    ML, LM and FB count in a folder's name only beside a side.
     """
     for above, words in enumerate(_words(path)):
         views = {view for word in words if (view := _split(word)[1]) is not View.UNKNOWN}
@@ -96,7 +99,10 @@ def view_from_path(path: Path) -> View:
 
 
 def side_from_path(path: Path) -> Side:
-    """As `view_from_path`. A single letter counts only where a view stands with it: folders are named by letters."""
+    """The side in the file's stem, else in the nearest folder that names one; UNKNOWN if both are named there.
+
+    A single letter counts only beside a view, because folders are often named by letters.
+    """
     for words in _words(path):
         has_view = any(_split(word)[1] is not View.UNKNOWN for word in words)
         sides = {_split(word)[0] for word in words if len(word) > 1 or has_view} - {Side.UNKNOWN}
@@ -106,13 +112,13 @@ def side_from_path(path: Path) -> Side:
 
 
 def _words(path: Path) -> list[list[str]]:
-    """Words of the stem and of the nearest folders, in capitals."""
+    """The words of the stem and of each of the nearest folders, in capitals."""
     names = [path.stem, *(folder.name for folder in list(path.parents)[:_FOLDERS])]
     return [re.findall(r"[A-Z0-9]+", name.upper()) for name in names]
 
 
 def _split(word: str) -> tuple[Side, View]:
-    """What a word names: LCC is both, MLO and LEFT are one."""
+    """The side and view that a word names: LCC names both, MLO and LEFT one of them."""
     if word in _VIEW_WORDS or word in _SIDE_WORDS:
         return _SIDE_WORDS.get(word, Side.UNKNOWN), _VIEW_WORDS.get(word, View.UNKNOWN)
     for side in ("LEFT", "RIGHT", "L", "R"):

@@ -1,1 +1,1 @@
-"""A DICOM node: exams in, Segmentation objects out."""
+"""A DICOM node that receives mammograms and sends DICOM Segmentation objects."""

@@ -1,9 +1,9 @@
-"""A DICOM node that segments what it is sent: storage SCP in, Segmentation objects out. The extra `[pacs]`.
+"""A DICOM node that segments what it receives: storage SCP in, Segmentation objects out. Needs the extra `[pacs]`.
 
 A C-STORE is acknowledged when the file is safely on disk (`spool.py`), and refused as out of resources when too many
-wait. One thread segments, one sends; what fails for a fault of this machine, and a destination that does not answer or
-is not set up for us, is tried again, ever more seldom, what waits taking turns. Log lines carry the spool's own names,
-and nothing of a header. Not for queries, nor for storage commitment.
+files wait. One thread segments and one sends. A fault of this machine, and a destination that is unreachable or not
+configured for us, are retried with growing pauses while the other files take their turns. Log lines contain the spool's
+own file names and nothing from a header. Not for queries, nor for storage commitment.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from maseg_nnunet.errors import MasegError, Reason, RefusedError, UsageError, pl
 from maseg_nnunet.mammogram import Flag, Side
 from maseg_nnunet.readers.quiet import silence_pydicom
 from maseg_nnunet.serving.nodes import ServerSettings
-from maseg_nnunet.serving.send import SUCCESS, Sending, send
+from maseg_nnunet.serving.send import Sending, send
 from maseg_nnunet.serving.spool import Spool, SpoolFullError
 
 if TYPE_CHECKING:
@@ -42,11 +42,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# It logs what it is sent.
+# It logs header values.
 logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
 
 Segment = Callable[[Path, Path], None]
-"""Segments the DICOM file of the first path and writes a DICOM SEG to the second; raises MasegError with a reason."""
+"""Segments the DICOM file at the first path and writes a DICOM SEG to the second. Raises MasegError if it can't."""
 
 ACCEPTED: Final = (
     DigitalMammographyXRayImageStorageForPresentation,
@@ -58,30 +58,39 @@ ACCEPTED: Final = (
     SecondaryCaptureImageStorage,
 )
 
-OUT_OF_RESOURCES: Final = 0xA700  # PS3.4 table B.2-1
+# C-STORE statuses, PS3.4 table B.2-1.
+_SUCCESS: Final = 0x0000
+_OUT_OF_RESOURCES: Final = 0xA700
 
 FIRST_DELAY: Final = 2.0
 LONGEST_DELAY: Final = 300.0
-"""Seconds between two attempts to send; doubled from the first to the longest."""
+"""Seconds before the first retry, and at most; each retry waits twice as long as the one before."""
 
 MOST_TRIES: Final = 10
-"""Of one file that a fault of this machine keeps from being segmented."""
+"""Attempts to segment one file that fails by a fault of this machine."""
 
 MOST_ASSOCIATIONS: Final = 4
-"""Senders at a time: an object on its way is in memory, twice while it is stored."""
+"""Number of associations at a time: each holds an object in memory, twice while it is stored."""
 
 LONGEST_PDU: Final = 1 << 18
-"""Bytes of an object that a sender may put into one message: each is in memory beside what came before."""
+"""Bytes of the largest PDU that a sender may send: each is in memory beside the ones before it."""
 
-NEVER: Final = frozenset({Reason.WRONG_MODALITY, Reason.MULTI_FRAME, Reason.TOO_LARGE})
-"""Why an object is not kept: it is none that this server will ever segment, and its sender has it."""
+DROPPED: Final = frozenset({Reason.WRONG_MODALITY, Reason.MULTI_FRAME, Reason.TOO_LARGE})
+"""Refusals whose object is not kept: this server will never segment it, and the sender still has a copy."""
 
 
 class Server:
-    """The node, running between `with` and its end. `segment` is called by one thread.
+    """The node. It runs inside its `with` block.
 
-    `spool` must be entered already. The end waits for the file that is being segmented; everything else stays in the
-    spool for the next start. Raises UsageError where the port can't be had.
+    At the end it waits for the file that is being segmented. All other files stay in the spool for the next start.
+
+    Args:
+        settings: Where to listen, whom to let in, where to send results.
+        spool: The files on their way; it must be entered already.
+        segment: Segments one file. It is called by one thread only.
+
+    Raises:
+        UsageError: On entering, if the address or port can't be listened on.
     """
 
     def __init__(self, settings: ServerSettings, spool: Spool, segment: Segment) -> None:
@@ -112,7 +121,7 @@ class Server:
             self._listener = entity.start_server((settings.host, settings.port), block=False, evt_handlers=handlers)
         except OSError as error:
             raise UsageError(f"can't listen on {settings.host}:{settings.port}: {error.strerror}") from error
-        # Before a thread and a place among MOST_ASSOCIATIONS are given to whoever says nothing, or too much.
+        # This check comes first: a stranger must not get a thread or one of MOST_ASSOCIATIONS.
         self._listener.verify_request = self._is_known
         for thread in self._threads:
             thread.start()
@@ -122,9 +131,9 @@ class Server:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stopping.set()
-        # Associations too: what they sent after this would be acknowledged, and unseen until the start after the next.
+        # End the associations too: a file received after this would be acknowledged and then wait for the next start.
         for association in self._entity.active_associations:
-            if association.is_rejected:  # it is ending: what aborts it now breaks its thread
+            if association.is_rejected:  # it is ending by itself; to abort it now would break its thread
                 association.join(1)
         self._entity.shutdown()
         self._spool.received.put(None)
@@ -134,7 +143,7 @@ class Server:
 
     @property
     def port(self) -> int:
-        """The port it listens on."""
+        """The TCP port it listens on."""
         return int(self._listener.server_address[1])
 
     def _is_known(self, request: Any, address: tuple[Any, ...]) -> bool:
@@ -144,13 +153,13 @@ class Server:
         return False
 
     def _admit(self, event: Any) -> None:
-        """Reject an association of anybody who is not configured."""
+        """Reject an association if its requestor is not a configured caller."""
         requestor = event.assoc.requestor
         try:
             title = requestor.primitive.calling_ae_title.strip()
             admitted = any(caller.matches(title, requestor.address) for caller in self._settings.callers)
         except Exception:
-            # pynetdicom goes on after an exception in here: what can't be judged must not be let in.
+            # pynetdicom would accept the association after an exception in its handler.
             admitted = False
         if not admitted:
             logger.warning("rejected an association from %s: not a configured caller", requestor.address)
@@ -160,24 +169,24 @@ class Server:
 
     def _receive(self, event: Any) -> int:
         if self._stopping.is_set():
-            return OUT_OF_RESOURCES
+            return _OUT_OF_RESOURCES
         try:
             data = event.encoded_dataset()
             name = self._spool.store(data)
         except SpoolFullError as error:
             logger.warning("refused a file: %s", error)
-            return OUT_OF_RESOURCES
+            return _OUT_OF_RESOURCES
         except OSError as error:
             logger.error("refused a file: %s", error.strerror)
-            return OUT_OF_RESOURCES
+            return _OUT_OF_RESOURCES
         logger.info("%s received, %d bytes", name, len(data))
-        return SUCCESS
+        return _SUCCESS
 
     def _segment_all(self) -> None:
         delay = FIRST_DELAY
         tries: Counter[str] = Counter()
         while (name := self._spool.received.get()) is not None and not self._stopping.is_set():
-            with self._going_on(name):
+            with self._survives(name):
                 problem = self._segment_one(name)
                 tries[name] += 1
                 if problem and tries[name] < MOST_TRIES:
@@ -194,18 +203,18 @@ class Server:
                 del tries[name]
 
     def _segment_one(self, name: str) -> str:
-        """What kept it from being segmented, or "" where that was the end of it: it is segmented, or of no use."""
+        """Segment a file, or drop or fail it if it can't be. Returns the problem if a retry may help, or ""."""
         source, target = self._spool.begin(name)
         try:
             self._segment(source, target)
             self._spool.finish(name)
         except MasegError as error:
-            if isinstance(error, RefusedError) and error.reason in NEVER:
+            if isinstance(error, RefusedError) and error.reason in DROPPED:
                 logger.info("%s dropped: %s", name, error)
                 self._spool.drop(name)
             else:
                 self._fail("working", name, str(error))
-        except Exception as error:  # of the disk, the memory, the GPU, or of a file that nobody thought of
+        except Exception as error:  # the disk, the memory, the GPU, or a file that no check foresaw
             logger.debug("%s: %s", name, place_of(error))
             return reason_of(error)
         else:
@@ -215,19 +224,19 @@ class Server:
     def _send_all(self) -> None:
         delay = FIRST_DELAY
         while (name := self._spool.ready.get()) is not None and not self._stopping.is_set():
-            with self._going_on(name):
+            with self._survives(name):
                 if self._send_one(name, delay):
                     delay = FIRST_DELAY
                 else:
                     self._stopping.wait(delay)
                     delay = min(delay * 2, LONGEST_DELAY)
-                    # Behind the others: one that can never be sent must not keep them.
+                    # Behind the others, so that a file that can never be sent does not hold them up.
                     self._spool.ready.put(name)
 
     def _send_one(self, name: str, delay: float) -> bool:
-        """Whether that was the end of it: it is sent, or has failed."""
+        """Send a result. Returns False if it is to be retried, True if it is sent or has failed."""
         sending, reason = send(self._spool.result(name), self._settings.destination, self._settings.ae_title)
-        if sending is Sending.LATER:
+        if sending is Sending.RETRY:
             logger.warning("%s not sent: %s; next attempt in %.0f s", name, reason, delay)
             return False
         if sending is Sending.SENT:
@@ -238,8 +247,8 @@ class Server:
         return True
 
     @contextmanager
-    def _going_on(self, name: str) -> Iterator[None]:
-        """Nothing that happens to one file ends the service; what is in the spool is tried again after a restart."""
+    def _survives(self, name: str) -> Iterator[None]:
+        """Log any error of the block instead of ending the service. The file stays in the spool for the next start."""
         try:
             yield
         except Exception as error:
@@ -252,7 +261,15 @@ class Server:
 
 
 def segment_to_seg(segmenter: Segmenter, spacing_mm: float | None = None) -> Segment:
-    """What `Server` calls: read, segment, write a DICOM SEG. `spacing_mm`: of files that tell none."""
+    """The function that `Server` calls for each file: it reads the mammogram, segments it and writes a DICOM SEG.
+
+    Args:
+        segmenter: The loaded model.
+        spacing_mm: Pixel spacing of files that have none, in mm; they are refused without it.
+
+    Returns:
+        The function. It raises RefusedError if the file can't be used.
+    """
     from maseg_nnunet.readers import read_mammogram
     from maseg_nnunet.writers.dicom_seg import algorithm_of, write_dicom_seg
 
@@ -261,7 +278,7 @@ def segment_to_seg(segmenter: Segmenter, spacing_mm: float | None = None) -> Seg
     def segment(source: Path, target: Path) -> None:
         mammogram = read_mammogram(source, spacing_mm=spacing_mm, raw_windows=segmenter.model.raw_windows)
         mask = segmenter.predict(mammogram)
-        # The file's path is the spool's: what it says of a side is chance.
+        # The path is the spool's, so a side in it is chance.
         side = Side.UNKNOWN if Flag.SIDE_FROM_PATH in mammogram.flags else mammogram.side
         write_dicom_seg(target, mask, source, mammogram.spacing, side, algorithm)
 

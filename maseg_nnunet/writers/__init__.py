@@ -1,1 +1,1 @@
-"""Writers: masks and pictures to files."""
+"""Write masks and pictures to files."""

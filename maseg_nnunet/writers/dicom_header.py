@@ -1,7 +1,7 @@
-"""The part of a source's header that a derived object repeats: patient, study, references, each value legal or empty.
+"""The part of a source's header that a derived object repeats: patient, study and references, each legal or empty.
 
-Nothing is decoded: text goes over as the bytes that the source holds, with its character set, and an illegal value
-never reaches a library that would quote it in a warning. Not for reading a mammogram (`readers/`).
+Nothing is decoded. Text is copied as the bytes of the source, with its character set, and an illegal value never
+reaches a library that would quote it in a warning. Not for reading a mammogram (`readers/`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pydicom.tag import BaseTag, Tag
 from maseg_nnunet.errors import OutputError
 from maseg_nnunet.readers.quiet import silence_pydicom
 
-# PS3.3 C.7.1.1 (patient) and C.7.2.1 (study). Type 2 is written empty where the source has nothing legal.
+# PS3.3 C.7.1.1 (patient) and C.7.2.1 (study). Type 2 is written empty if the source has no legal value.
 TYPE_2: Final = (
     "PatientName",
     "PatientID",
@@ -51,7 +51,7 @@ REFERENCES: Final = (
     "LossyImageCompressionMethod",
 )
 
-# PS3.5 6.2: what a single value of each representation may look like, and its greatest length.
+# PS3.5 section 6.2: the form and the greatest length of a single value of each VR.
 _PATTERNS: Final = {
     "AS": r"\d{3}[DWMY]",
     "CS": r"[A-Z0-9_ ]{1,16}",
@@ -61,14 +61,17 @@ _PATTERNS: Final = {
     "UI": r"(?=.{1,64}$)(0|[1-9]\d*)(\.(0|[1-9]\d*))+",
 }
 _DOUBLE_BYTE: Final = re.compile(rb"\x1b\$(?:[@B]|\(D)[^\x1b]*")
-"""A run of Japanese letters of two 7-bit bytes each (PS3.3 table C.12-4), any of which may look like a delimiter."""
+"""Japanese characters of two 7-bit bytes each (PS3.3 table C.12-4); any of these bytes may look like a delimiter."""
 
 _LENGTHS: Final = {"LO": 64, "PN": 64, "SH": 16}
 _SEXES: Final = ("M", "F", "O")
 
 
 def read_source_header(path: Path) -> Dataset:
-    """What this module and `dicom_seg` look at in the header of `path`, undecoded. Raises OutputError on none."""
+    """Read the elements of a DICOM file that this module and `dicom_seg` need, undecoded.
+
+    Raises OutputError if the header can't be read.
+    """
     silence_pydicom()
     keywords = [*TYPE_2, *TYPE_3, *REFERENCES, "SpecificCharacterSet"]
     try:
@@ -78,29 +81,31 @@ def read_source_header(path: Path) -> Dataset:
 
 
 def value(source: Dataset, keyword: str) -> str:
-    """One value of `source` as ASCII text, blanks cut off; empty where it is absent or illegal for its VR."""
+    """The value of an element as stripped ASCII text; "" if it is absent or illegal for its VR."""
     text = _bytes(source, keyword).decode("latin-1")
     return text if text.isascii() and _is_legal(text, dictionary_VR(keyword)) else ""
 
 
 def values(source: Dataset, keyword: str) -> list[str]:
-    """Every value of a multi-valued element of `source`, as `value`; empty where one of them is illegal."""
+    """The values of a multi-valued element as stripped text; empty if one of them is illegal for its VR."""
     parts = [part.strip(" \0") for part in _bytes(source, keyword).decode("latin-1").split("\\")]
     return parts if all(_is_legal(part, dictionary_VR(keyword)) for part in parts) else []
 
 
 def uid(source: Dataset, keyword: str) -> str:
-    """A UID of `source`. Raises OutputError where it is absent or illegal (PS3.5 section 9.1)."""
+    """A UID of `source`. Raises OutputError if it is absent or illegal (PS3.5 section 9.1)."""
     found = value(source, keyword)
     if not found:
-        raise OutputError(f"no DICOM SEG: the source's {keyword} is missing or illegal, so nothing can refer to it")
+        raise OutputError(f"no DICOM SEG: the source's {keyword} is missing or illegal, so no object can refer to it")
     return found
 
 
 def copy_patient_and_study(source: Dataset, target: Dataset) -> None:
-    """Copy the patient's and the study's attributes of `source`, and its character set, to `target`.
+    """Copy the patient's and the study's attributes (PS3.3 C.7.1.1, C.7.2.1) and the character set.
 
-    `target` must then be written as Explicit VR Little Endian.
+    Args:
+        source: What `read_source_header` returned.
+        target: The derived object, changed in place. It must be written as Explicit VR Little Endian.
     """
     encoded = _character_set(source, target)
     for keyword in (*TYPE_2, *TYPE_3):
@@ -116,7 +121,7 @@ def copy_patient_and_study(source: Dataset, target: Dataset) -> None:
 
 
 def fingerprint(source: Dataset) -> str:
-    """A hash of all that an object repeats of `source`: another one where the patient's data were corrected."""
+    """A hash of everything that an object repeats from `source`; it changes if the patient's data are corrected."""
     digest = hashlib.blake2b(digest_size=16)
     for keyword in (*TYPE_2, *TYPE_3, *REFERENCES, "SpecificCharacterSet"):
         raw = _bytes(source, keyword)
@@ -125,13 +130,13 @@ def fingerprint(source: Dataset) -> str:
 
 
 def _character_set(source: Dataset, target: Dataset) -> bool:
-    """Copy SpecificCharacterSet if it names known sets; tell so, because only then text outside ASCII can be copied."""
+    """Copy SpecificCharacterSet if all its terms are known. Return whether they are: if not, only ASCII is copied."""
     raw = _bytes(source, "SpecificCharacterSet")
     names = [name.strip() for name in raw.decode("latin-1").split("\\")]
     known = bool(raw) and all(name in python_encoding for name in names)
-    if known and names != ["ISO_IR 6"]:  # the default set has no defined term of its own
+    if known and names != ["ISO_IR 6"]:  # the default repertoire, which is not a defined term
         target.SpecificCharacterSet = names if len(names) > 1 else names[0]
-    # With this, pydicom writes the copied bytes as they are. Else it would decode them, and say what it can't.
+    # With this, pydicom writes the copied bytes unchanged. Otherwise it would decode them and warn about its failures.
     target.set_original_encoding(False, True, convert_encodings(names) if known else default_encoding)
     return known
 
@@ -140,11 +145,11 @@ def _is_legal_text(raw: bytes, vr: str, encoded: bool) -> bool:
     if not raw or (not raw.isascii() and not encoded):
         return False
     single = _DOUBLE_BYTE.sub(b"", raw) if encoded else raw
-    if raw.isascii() and b"\\" in single:  # it would be two values; beside other character sets it may be half a letter
+    if raw.isascii() and b"\\" in single:  # two values; with other character sets a backslash may be half a character
         return False
     if vr == "PN" and (single.count(b"=") > 2 or any(group.count(b"^") > 4 for group in single.split(b"="))):
         return False
-    # A character may take several bytes and a name three groups: only what is surely too long is refused.
+    # A character may have several bytes and a name three groups, so only text that is certainly too long is illegal.
     limit = _LENGTHS[vr] * (1 if raw.isascii() and single == raw else 4) * (3 if vr == "PN" else 1)
     return len(raw) <= limit and not any(byte < 32 and byte != 27 for byte in raw)
 
@@ -164,14 +169,14 @@ def _is_date(text: str) -> bool:
 
 
 def _bytes(source: Dataset, keyword: str) -> bytes:
-    """The value as the file has it, without padding."""
+    """The value's bytes in the file, without padding."""
     tag = _tag(keyword)
     if tag not in source:
         return b""
     element: DataElement | RawDataElement = source.get_item(tag)
     if isinstance(element, RawDataElement):
         return (element.value or b"").strip(b" \0")
-    # Decoded already (pydicom decodes the character set for itself). What is not ASCII is not guessed at.
+    # pydicom has decoded it already, as it does with the character set. Text outside ASCII is not encoded again.
     text = "\\".join(map(str, element.value)) if element.VM > 1 else str(element.value or "")
     return text.encode() if text.isascii() else b""
 

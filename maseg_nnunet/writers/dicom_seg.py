@@ -1,12 +1,12 @@
-"""A mask as a DICOM Segmentation object (PS3.3 A.51): one object an image, BINARY, two segments.
+"""Write a mask as a DICOM Segmentation object (PS3.3 A.51): one object per image, BINARY, two segments.
 
-It takes the patient and study of its source, whose header may be incomplete or illegal in places: what must be there
-and is not becomes empty, what the object can't do without (the UIDs) is a reason to write none. Not for reading
-segmentations, not for sending them (`serving/server.py`).
+Patient and study come from the source, whose header may be incomplete or partly illegal. A required attribute without a
+legal value is written empty. If a UID that the object needs is missing or illegal, no object is written. Not for
+reading segmentations (`readers/dicom_seg.py`), and not for sending them (`serving/server.py`).
 
-UIDs are made from the source's header, the algorithm and the mask: the same result sent twice is one object to an
-archive, another mask or a corrected patient is another object. Every object is a series of its own, because viewers
-show one SEG a series.
+UIDs are derived from the source's header, the algorithm and the mask. The same result sent twice is one object in an
+archive; another mask or a corrected patient is another object. Every object is a series of its own, because viewers
+show one SEG per series.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ from maseg_nnunet.writers.dicom_header import (
     values,
 )
 
-# At the level of information it logs UIDs.
+# highdicom logs UIDs at level INFO.
 logging.getLogger("highdicom").setLevel(logging.WARNING)
 
 CATEGORY: Final = Code("91723000", "SCT", "Anatomical Structure")  # CID 7150
@@ -80,14 +80,20 @@ ALWAYS_LOSSY: Final = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless)
 
 MANUFACTURER: Final = "maseg-nnunet"
 SERIES_NUMBER: Final = 9000
-"""Plus the source's instance number: behind every acquired series of the study."""
+"""The source's instance number is added, so that the series is after every acquired series of the study."""
 
 _NAMESPACE: Final = uuid.UUID("5b0f7e86-6d0e-5c1b-9f0a-3f6f2d6b6a11")
 
 
 @dataclass(frozen=True)
 class Algorithm:
-    """What drew the mask: `version` of this package, `model` a name or hash of the weights (64 characters at most)."""
+    """The algorithm that made a mask, as the object identifies it (PS3.3 table 10-19).
+
+    Attributes:
+        version: Version of this package.
+        model: Name or hash of the weights, at most 64 characters.
+        name: Name of the algorithm.
+    """
 
     version: str
     model: str
@@ -95,7 +101,12 @@ class Algorithm:
 
 
 def algorithm_of(plans_name: str, digest: str) -> Algorithm:
-    """This package with the weights of SHA-256 `digest` (hexadecimal), planned as `plans_name`."""
+    """The algorithm of this package with given weights.
+
+    Args:
+        plans_name: Name of the plans that the network was trained with.
+        digest: SHA-256 of the weights, hexadecimal.
+    """
     return Algorithm(version("maseg-nnunet"), f"{plans_name[:40]} {digest[:16]}")
 
 
@@ -108,11 +119,25 @@ def write_dicom_seg(
     algorithm: Algorithm,
     created: datetime | None = None,
 ) -> bool:
-    """Write `mask`, labels (rows, columns) on the grid of the DICOM file `source`, to `path`; tell whether it changed.
+    """Write a mask as a DICOM Segmentation object (PS3.3 A.51, C.8.20).
 
-    `spacing`: (row, column) in mm, the one that was used, whatever attribute it came from. `created`: now by default.
-    A file that is this object already is left alone, whenever it was created. Raises OutputError where the source's
-    header allows no object that could refer to it.
+    A file that already is this object is not written again, whenever it was created.
+
+    Args:
+        path: The file to write.
+        mask: Values of `Label`, shape (rows, columns), uint8, on the grid of the source.
+        source: The DICOM file that the mask is of.
+        spacing: Pixel spacing that was used, (row, column) in mm, whatever attribute it came from.
+        side: Side of the breast; it modifies the type of both segments.
+        algorithm: The algorithm that made the mask.
+        created: Date and time of the object; now by default.
+
+    Returns:
+        Whether the file was written.
+
+    Raises:
+        OutputError: The source's header can't be read or has no legal UIDs, or the mask does not fit the source.
+        OSError: The file can't be written.
     """
     seg = dicom_seg(read_source_header(source), mask, spacing, side, algorithm, created or datetime.now())
     if _holds(path, seg.SOPInstanceUID):
@@ -130,7 +155,13 @@ def dicom_seg(
     algorithm: Algorithm,
     created: datetime,
 ) -> Dataset:
-    """The Segmentation object of `mask`; as `write_dicom_seg`, with the header that `read_source_header` gave."""
+    """Make the Segmentation object of a mask.
+
+    The parameters are those of `write_dicom_seg`, except that `source` is what `read_source_header` returned.
+
+    Raises:
+        OutputError: The source has no legal UIDs, or the mask does not fit it.
+    """
     reference = _reference(source, mask)
     identity = f"{fingerprint(source)} {algorithm} {spacing} {side.value} {_digest(mask)}"
     seg: Dataset = highdicom.seg.Segmentation(
@@ -149,25 +180,25 @@ def dicom_seg(
         content_label="BREAST_SEG",
         content_description="Breast and pectoral muscle",
         series_description="Breast and pectoral muscle segmentation",
-        # A projection has no thickness, but highdicom reads no SEG back without one.
+        # A projection has no thickness, but highdicom can't read a SEG without one.
         pixel_measures=highdicom.PixelMeasuresSequence(pixel_spacing=spacing, slice_thickness=1.0),
         transfer_syntax_uid=ExplicitVRLittleEndian,
         # A muscle that was not found is a segment without pixels, not a segment without a frame.
         omit_empty_frames=False,
     )
-    seg.ContentCreatorName = ""  # type 2 (PS3.3 table 10-12): nobody drew it
+    seg.ContentCreatorName = ""  # type 2 (PS3.3 table 10-12): no person drew it
     copy_patient_and_study(source, seg)
-    # Type 2C, needed where there is no frame of reference (PS3.3 C.7.6.1).
+    # Type 2C, required if there is no frame of reference (PS3.3 C.7.6.1).
     orientation = values(source, "PatientOrientation")
     seg.PatientOrientation = orientation if len(orientation) == 2 else None
-    seg["PixelData"].VR = "OB"  # "OB or OW" until written, unless pydicom rewrites every value
+    seg["PixelData"].VR = "OB"  # pydicom resolves "OB or OW" only if it rewrites every value
     _refer_to(seg, uid(source, "SOPClassUID"))
     _stamp(seg, identity, created)
     return seg
 
 
 def _holds(path: Path, instance: str) -> bool:
-    """Whether `path` is a whole file of that instance: files are never half-written here (`files.atomic`)."""
+    """Whether `path` is a file of that instance. It is complete, because `files.atomic` writes no part of a file."""
     try:
         return bool(dcmread(path, stop_before_pixels=True).SOPInstanceUID == instance)
     except (OSError, InvalidDicomError, EOFError, AttributeError):
@@ -175,11 +206,11 @@ def _holds(path: Path, instance: str) -> bool:
 
 
 def _reference(source: Dataset, mask: Mask) -> Dataset:
-    """The source as highdicom is shown it: nothing about the patient, which it would quote in warnings and logs."""
+    """The source as highdicom sees it, without the patient, whom it would quote in warnings and logs."""
     reference = Dataset()
     for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
         setattr(reference, keyword, uid(source, keyword))
-    # Of a class that may have frames, highdicom wants more than a mask of one frame needs; `_refer_to` mends it.
+    # For a class that may have frames, highdicom needs more than a mask of one frame does. `_refer_to` corrects it.
     reference.SOPClassUID = DigitalMammographyXRayImageStorageForPresentation
     for keyword in ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID"):
         setattr(reference, keyword, "")
@@ -187,13 +218,13 @@ def _reference(source: Dataset, mask: Mask) -> Dataset:
     if (source.get("Rows"), source.get("Columns")) != mask.shape:
         raise OutputError(f"no DICOM SEG: the mask's shape {mask.shape} is not the source's")
     if mask.max(initial=0) > max(Label):
-        raise OutputError(f"no DICOM SEG: the mask holds the label {mask.max()}, the largest is {int(max(Label))}")
+        raise OutputError(f"no DICOM SEG: the mask has the label {mask.max()}, expected at most {int(max(Label))}")
     reference.Rows, reference.Columns = mask.shape
     if frame_of_reference := value(source, "FrameOfReferenceUID"):
         reference.FrameOfReferenceUID = frame_of_reference
     if value(source, "LossyImageCompression") == "01" or _syntax(source) in ALWAYS_LOSSY:
-        # The attribute may be absent, and JPEG 2000 be either. Ratio and method are type 1C here and often missing
-        # there. 1 claims no more than that there was some.
+        # The attribute may be missing, and JPEG 2000 may be lossless. Ratio and method are type 1C in the object and
+        # often missing in the source. A ratio of 1 only says that the image was compressed.
         reference.LossyImageCompression = "01"
         reference.LossyImageCompressionRatio = values(source, "LossyImageCompressionRatio") or "1"
         reference.LossyImageCompressionMethod = values(source, "LossyImageCompressionMethod") or _method(source)
@@ -201,7 +232,7 @@ def _reference(source: Dataset, mask: Mask) -> Dataset:
 
 
 def _method(source: Dataset) -> str:
-    """The lossy compression that the source's transfer syntax tells (PS3.3 C.7.6.1.1.5.1), if any."""
+    """The lossy compression method (PS3.3 C.7.6.1.1.5.1) of the source's transfer syntax, else UNKNOWN."""
     return LOSSY_METHODS.get(_syntax(source), "UNKNOWN")
 
 
@@ -229,8 +260,8 @@ def _descriptions(side: Side, algorithm: Algorithm) -> list[SegmentDescription]:
             display_color=CIELabColor.from_rgb(*color),
         )
         if side in SIDES:
-            # The side modifies the type, so it stands inside the type's item (PS3.3 C.8.20.2); highdicom has no
-            # argument for it.
+            # The side modifies the type, so it is inside the type's item (PS3.3 C.8.20.2). highdicom has no argument
+            # for it.
             modifier = highdicom.sr.CodedConcept.from_code(SIDES[side])
             description.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = [modifier]
         descriptions.append(description)
@@ -246,7 +277,7 @@ def _refer_to(seg: Dataset, sop_class: str) -> None:
 
 
 def _stamp(seg: Dataset, identity: str, created: datetime) -> None:
-    """Take `created` for every time, and derive the one UID that highdicom draws at random."""
+    """Set every date and time to `created`, and derive the UID that highdicom generates at random."""
     seg.ContentDate = seg.InstanceCreationDate = created.strftime("%Y%m%d")
     seg.ContentTime = seg.InstanceCreationTime = created.strftime("%H%M%S")
     for equipment in seg.ContributingEquipmentSequence:
@@ -257,7 +288,7 @@ def _stamp(seg: Dataset, identity: str, created: datetime) -> None:
 
 
 def _derived_uid(kind: str, identity: str) -> str:
-    """A UID of PS3.5 B.2: 2.25 and a name-based UUID as a decimal number."""
+    """A UID from a name-based UUID (PS3.5 B.2): 2.25 and the UUID as a decimal number."""
     return f"2.25.{uuid.uuid5(_NAMESPACE, f'{kind} {identity}').int}"
 
 

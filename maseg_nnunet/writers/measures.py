@@ -1,7 +1,7 @@
-"""What a mask measures: one row of statistics.csv. Not how well a mask agrees with a reference (`evaluation/`).
+"""Measure a mask for one row of statistics.csv. Not for comparing a mask with a reference (`evaluation/`).
 
-Areas and lengths are those of the projection at the spacing given. Where that is the detector's spacing (contact
-views, flagged), an area is some 9 % larger than in the breast's plane, a length some 4 %.
+Areas and lengths are those of the projection at the given spacing. If that is the spacing at the detector (contact
+views, flagged), they are somewhat larger than in the plane of the breast.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from maseg_nnunet.labels import Label
 from maseg_nnunet.mammogram import View
 
 SMOOTHING_MM: Final = 1.5
-"""Length over which an outline is averaged, so that the staircase of pixels does not count as length."""
+"""Length in mm over which an outline is averaged, so that the staircase of pixels does not add to its length."""
 
 
 class MaskFlag(str, Enum):
-    """What is odd about a mask; shown beside the image's own flags."""
+    """What is unusual about a mask; shown after the flags of the image."""
 
     NO_BREAST = "no breast found"
     NO_PECTORAL_IN_MLO = "no pectoral muscle found in an MLO-like view"
@@ -33,11 +33,16 @@ class MaskFlag(str, Enum):
 
 @dataclass(frozen=True)
 class ImageStatistics:
-    """Measures of one mask.
+    """Measures of one mask: the columns of statistics.csv.
 
-    `breast_area_cm2` leaves the muscle out. `pectoral_share` is muscle / (breast + muscle), 0 where both are absent.
-    `breast_perimeter_mm` is the length of the breast's closed outline, along the image's border and the muscle too.
-    `flags`: the image's, then the mask's, as text.
+    Attributes:
+        breast_area_cm2: Area of the breast in cm², without the pectoral muscle.
+        pectoral_area_cm2: Area of the pectoral muscle in cm².
+        pectoral_share: Area of the muscle divided by the area of breast and muscle, from 0 to 1; 0 if both are missing.
+        breast_perimeter_mm: Length in mm of the breast's closed outline, including its parts along the muscle and along
+            the border of the image.
+        pectoral_found: Whether the mask has any pectoral muscle; "yes" or "no" in the file.
+        flags: What a user should know about the image and then about the mask, as text; joined by "; " in the file.
     """
 
     breast_area_cm2: float
@@ -48,7 +53,7 @@ class ImageStatistics:
     flags: tuple[str, ...] = ()
 
     def cells(self) -> list[str]:
-        """The values in the order of COLUMNS, as statistics.csv shows them; flags are joined by "; "."""
+        """The values as statistics.csv shows them, in the order of STATISTICS_COLUMNS."""
         return [
             f"{self.breast_area_cm2:.2f}",
             f"{self.pectoral_area_cm2:.2f}",
@@ -60,6 +65,7 @@ class ImageStatistics:
 
 
 STATISTICS_COLUMNS: Final = tuple(field.name for field in fields(ImageStatistics))
+"""The columns of statistics.csv after the image's name, in order."""
 
 
 def image_statistics(
@@ -68,9 +74,13 @@ def image_statistics(
     flags: Iterable[Enum | str] = (),
     view: View = View.UNKNOWN,
 ) -> ImageStatistics:
-    """Measure `mask`, labels (rows, columns), with `spacing` (row, column) in mm.
+    """Measure a mask.
 
-    `flags` (members, or their text) and `view` are the image's: an MLO-like view without muscle is worth a flag.
+    Args:
+        mask: Values of `Label`, shape (rows, columns), uint8.
+        spacing: (row, column) in mm.
+        flags: The image's flags, as members of `Flag` or as text.
+        view: The image's view. An MLO-like view without muscle is flagged.
     """
     breast = mask == Label.BREAST
     pixel_cm2 = spacing[0] * spacing[1] / 100
@@ -93,10 +103,17 @@ def image_statistics(
 
 
 def perimeter(region: npt.NDArray[np.bool_], spacing: Spacing) -> float:
-    """Length in mm of the outer outlines of `region` (rows, columns); holes do not count.
+    """Measure the outer outlines of a region. Holes do not count.
 
-    The outline through the centres of the border pixels is averaged over SMOOTHING_MM; that it runs half a pixel
-    inside is made up for by Steiner's formula (a parallel curve at distance d is longer by 2πd).
+    The outline through the centres of the border pixels is averaged over SMOOTHING_MM. It runs half a pixel inside the
+    region, which Steiner's formula corrects: a parallel curve at distance d is longer by 2πd.
+
+    Args:
+        region: Shape (rows, columns), bool.
+        spacing: (row, column) in mm.
+
+    Returns:
+        Length in mm; 0 if the region is empty.
     """
     outlines, _ = cv2.findContours(region.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     window = SMOOTHING_MM / math.sqrt(spacing[0] * spacing[1])

@@ -19,7 +19,7 @@ SPACING = 0.4
 
 
 def half_disc(radius: float) -> np.ndarray:
-    """A breast of `radius` pixels with a muscle in the upper corner, labels uint8."""
+    """A breast of `radius` pixels with a muscle in the upper corner, as uint8 labels."""
     rows, columns = np.mgrid[: SHAPE[0], : SHAPE[1]]
     mask = ((rows - SHAPE[0] / 2) ** 2 + columns**2 < radius**2).astype(np.uint8)
     mask[(mask == 1) & (rows + columns < SHAPE[0] / 2)] = 2
@@ -35,7 +35,7 @@ def write(path: Path, array: np.ndarray) -> None:
 
 @pytest.fixture
 def raw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A data set as convert_vendor writes it, 899, and nnU-Net's three folders."""
+    """The data set 899 as convert_vendor writes it, and nnU-Net's three folders."""
     for variable in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
         monkeypatch.setenv(variable, str(tmp_path / variable))
         (tmp_path / variable).mkdir()
@@ -88,7 +88,7 @@ def test_plan_does_what_is_missing_and_nothing_twice(raw: Path) -> None:
     assert plan(899, "maseg_lite", workers=1) == path
     assert snapshot(target) == before
 
-    # Killed in between: one case is gone and the file that is written last is not there.
+    # As if preprocessing had been killed: a case and the file that is written last are missing.
     (target / ".maseg_lite_2d.json").unlink()
     (target / "maseg_lite_2d" / f"{CASES[0]}.b2nd").unlink()
     plan(899, "maseg_lite", workers=1)
@@ -96,7 +96,7 @@ def test_plan_does_what_is_missing_and_nothing_twice(raw: Path) -> None:
     assert snapshot(target)["dataset_fingerprint.json"] == before["dataset_fingerprint.json"]
     assert snapshot(target)["maseg_lite.json"] == before["maseg_lite.json"]
 
-    # A case that changed since: fingerprint and arrays are made again.
+    # A case has changed since: fingerprint and arrays are made again.
     write(raw / "labelsTr" / f"{CASES[0]}.nii.gz", half_disc(20))
     later = (target / ".maseg_lite_2d.json").stat().st_mtime + 2
     os.utime(raw / "labelsTr" / f"{CASES[0]}.nii.gz", (later, later))
@@ -107,7 +107,7 @@ def test_plan_does_what_is_missing_and_nothing_twice(raw: Path) -> None:
 
 
 def check_stored_case(raw: Path, folder: Path, case: str) -> None:
-    """The arrays nnU-Net trains on are the raw ones, linearly resampled to twice the spacing, pixel centres kept."""
+    """nnU-Net's arrays are the raw ones, linearly resampled to twice the spacing with pixel centres in place."""
     from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 
     data, seg, _, properties = nnUNetDatasetBlosc2(str(folder)).load_case(case)
@@ -124,7 +124,7 @@ def check_stored_case(raw: Path, folder: Path, case: str) -> None:
 
 
 def stub_fingerprint(raw: Path) -> None:
-    """What nnU-Net's extraction would leave, without its pool."""
+    """Write a fingerprint as nnU-Net would, without its process pool."""
     properties = {
         "0": dict.fromkeys(("mean", "median", "std", "min", "max", "percentile_99_5", "percentile_00_5"), 0.5)
     }
@@ -147,7 +147,7 @@ def test_nnunet_s_trainer_takes_a_step_with_every_template(raw: Path, name: str)
     plans["continue_training"] = False
     folder = preprocessed(raw) / plans["configurations"]["2d"]["data_identifier"]
     folder.mkdir()
-    (folder / "case.b2nd").touch()  # nnU-Net tells the format of a data set by a file's name
+    (folder / "case.b2nd").touch()  # nnU-Net recognizes the format of a data set by a file's name
     trainer = nnUNetTrainer(plans, "2d", 0, json.loads((raw / "dataset.json").read_text()), torch.device("cpu"))
     trainer.initialize()
     trainer.set_deep_supervision_enabled(True)
@@ -158,7 +158,7 @@ def test_nnunet_s_trainer_takes_a_step_with_every_template(raw: Path, name: str)
     result = trainer.train_step({"data": torch.rand(2, 1, 64, 64), "target": target})
     assert np.isfinite(result["loss"])
     after = list(trainer.network.parameters())
-    # Weights of deep supervision's coarsest level get no gradient; all others move.
+    # The weights of deep supervision's coarsest level get no gradient; all others change.
     assert np.mean([not torch.equal(a, b) for a, b in zip(before, after, strict=True)]) > 0.8
     trainer.set_deep_supervision_enabled(False)
     trainer.network.eval()

@@ -1,4 +1,4 @@
-"""Conversion on a Dask cluster: the same bytes as here, and a killed worker costs only a retry."""
+"""Conversion on a Dask cluster gives the same bytes as in this process, and a killed worker costs only a retry."""
 
 from __future__ import annotations
 
@@ -8,23 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from maseg_nnunet.dataset_conversion.convert_dataset import Request, convert_dataset
-from maseg_nnunet.dataset_conversion.datasets import REGISTRY
+from maseg_nnunet.dataset_conversion.convert_dataset import convert_dataset
 from maseg_nnunet.errors import UsageError
-from tests.dataset_conversion.test_convert_dataset import contents
+from tests.dataset_conversion.helpers import contents, films_request
 
 distributed = pytest.importorskip("distributed", reason="the extra [cluster] is not installed")
 
-# Dask talks of ports, sockets and lost workers through warnings; none is about this project.
+# Dask warns about ports, sockets and lost workers; none of that is about this project.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 
-def request(films: Path, folder: Path, scheduler: str | None = None) -> Request:
-    return Request(REGISTRY["mini_mias"], films / "films", folder, masks=films / "masks", scheduler=scheduler)
-
-
 def test_two_workers_one_killed_on_the_way(films: Path, tmp_path: Path) -> None:
-    convert_dataset(request(films, tmp_path / "local"))
+    convert_dataset(films_request(films, tmp_path / "local"))
     with distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50
     ) as cluster:
@@ -36,7 +31,8 @@ def test_two_workers_one_killed_on_the_way(films: Path, tmp_path: Path) -> None:
                 killed.append(victims[0])
                 os.kill(victims[0], signal.SIGKILL)
 
-        report = convert_dataset(request(films, tmp_path / "cluster", cluster.scheduler_address), kill_one)
+        wanted = films_request(films, tmp_path / "cluster", scheduler=cluster.scheduler_address)
+        report = convert_dataset(wanted, kill_one)
     assert killed
     assert report["found"]["images"] == 24
     assert contents(tmp_path / "cluster") == contents(tmp_path / "local")
@@ -44,4 +40,4 @@ def test_two_workers_one_killed_on_the_way(films: Path, tmp_path: Path) -> None:
 
 def test_no_scheduler_there(films: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no Dask scheduler"):
-        convert_dataset(request(films, tmp_path / "out", "tcp://127.0.0.1:9"))
+        convert_dataset(films_request(films, tmp_path / "out", scheduler="tcp://127.0.0.1:9"))

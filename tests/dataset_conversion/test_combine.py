@@ -1,4 +1,4 @@
-"""Combined sets, made of two converted ones: films, and the same films under another name."""
+"""Combining two converted data sets: films, and the same films under another name."""
 
 from __future__ import annotations
 
@@ -12,17 +12,15 @@ import pytest
 from maseg_nnunet.dataset.manifest import MANIFEST, ManifestRow, read_manifest, write_manifest
 from maseg_nnunet.dataset_conversion.combine import combine
 from maseg_nnunet.dataset_conversion.convert_case import ConversionSettings
-from maseg_nnunet.dataset_conversion.convert_dataset import Request, convert_dataset
-from maseg_nnunet.dataset_conversion.datasets import REGISTRY
+from maseg_nnunet.dataset_conversion.convert_dataset import convert_dataset
 from maseg_nnunet.errors import DatasetError, UsageError
 from maseg_nnunet.files import write_json
 from tests.commands import Run
-
-MINI_MIAS = REGISTRY["mini_mias"]
+from tests.dataset_conversion.helpers import MINI_MIAS, films_request
 
 
 def rename(folder: Path, old: str, new: str, dataset: str) -> None:
-    """Make a converted set look like another one: its cases and women get another prefix."""
+    """Make a converted data set look like another one: its cases and women get another prefix."""
     for path in list(folder.rglob(f"{old}*.nii.gz")):
         path.rename(path.with_name(path.name.replace(old, new)))
 
@@ -40,7 +38,7 @@ def rename(folder: Path, old: str, new: str, dataset: str) -> None:
 def raw(films: Path, tmp_path: Path) -> Path:
     """nnUNet_raw with data sets 506 and 503."""
     base = tmp_path / "raw"
-    convert_dataset(Request(MINI_MIAS, films / "films", base / MINI_MIAS.folder, masks=films / "masks"))
+    convert_dataset(films_request(films, base / MINI_MIAS.folder))
     shutil.copytree(base / MINI_MIAS.folder, base / "Dataset503_Fuji")
     rename(base / "Dataset503_Fuji", "mdb", "fuji", "fuji")
     return base
@@ -125,7 +123,7 @@ def test_shares_that_leave_nobody_are_refused(
 def test_a_woman_in_two_parts_ends_in_one_subset(raw: Path) -> None:
     first = {row.case: row for row in read_manifest(raw / MINI_MIAS.folder)}
     second = read_manifest(raw / "Dataset503_Fuji")
-    # mdb001's woman is fuji's woman of another subset too
+    # The woman of mdb001 is also one of fuji's, in another subset.
     mine = first["mdb001"]
     other = next(row for row in second if row.subset != mine.subset)
     shared = [replace(row, woman=mine.woman) if row.woman == other.woman else row for row in second]
@@ -206,9 +204,8 @@ def test_bad_parts(raw: Path, films: Path) -> None:
         combine(raw, 500, [501, 506])
     with pytest.raises(UsageError, match="once"):
         combine(raw, 500, [506, 506])
-    settings = ConversionSettings(spacing=0.8)
-    coarse = Request(MINI_MIAS, films / "films", raw / "Dataset507_Coarse", masks=films / "masks", settings=settings)
-    convert_dataset(coarse)
+    coarse = ConversionSettings(spacing=0.8)
+    convert_dataset(films_request(films, raw / "Dataset507_Coarse", settings=coarse))
     with pytest.raises(DatasetError, match="spacings"):
         combine(raw, 500, [506, 507])
     rename(raw / "Dataset503_Fuji", "fuji", "mdb", "fuji")

@@ -49,20 +49,20 @@ def test_bad_annotations(tmp_path: Path, text: str) -> None:
 def test_a_triangle(mirrored: bool, scale: float) -> None:
     border = np.array([[40.0, 0.0], [20.0, 50.0], [0.0, 100.0]])
     rows, columns = np.mgrid[: round(200 * scale), : round(100 * scale)]
-    # A pixel centre i of the scaled image lies at (i + 0.5) / scale - 0.5 in the annotated one.
+    # The pixel centre i of the scaled image is at (i + 0.5) / scale - 0.5 in the annotated one.
     y, x = (rows + 0.5) / scale - 0.5, (columns + 0.5) / scale - 0.5
     expected = x <= 40 * (1 - y / 100)
     if mirrored:
         border[:, 0] = 99 - border[:, 0]
         expected = expected[:, ::-1]
     muscle = muscle_of(border, rows.shape, (scale, scale))
-    # only centres that lie on the line itself may differ
+    # Only centres on the line itself may differ.
     assert np.count_nonzero(muscle ^ expected) <= 20
     np.testing.assert_array_equal(muscle_of(border[::-1], rows.shape, (scale, scale)), muscle)
 
 
 def test_the_ten_published_ones(real_data: Path) -> None:
-    """The masks of these ten images were drawn from the same points: they agree but for the pixels on the line."""
+    """The masks of these ten images were drawn from the same points, so only pixels on the line may differ."""
     base = real_data / "inbreast"
     with (base / "inbreast.csv").open(newline="") as handle:
         table = {row["image_id"]: row for row in csv.DictReader(handle)}

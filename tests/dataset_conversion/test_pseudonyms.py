@@ -69,4 +69,4 @@ def test_another_key_on_a_worker_is_an_error_not_other_names(tmp_path: Path) -> 
     file.unlink()
     with pytest.raises(DatasetError, match="key file"):
         key.load()
-    assert not file.exists(), "a worker makes none"
+    assert not file.exists(), "a worker must not make a key"

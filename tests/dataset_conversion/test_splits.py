@@ -42,7 +42,7 @@ def test_raw_images_follow_their_woman_and_do_not_count() -> None:
 
 
 def test_worked_example() -> None:
-    # 300 images of 75 women, four each: 25 women make 100 test images, 20 make 80 for validation.
+    # 75 women with four images each: 25 of them make 100 test images, and 20 make 80 for validation.
     subsets = draw(Woman(f"w{i:02d}", i, 4) for i in range(75))
     assert [subsets[f"w{i:02d}"] for i in (0, 24, 25, 44, 45, 74)] == ["test", "test", "val", "val", "train", "train"]
 

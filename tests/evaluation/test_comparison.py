@@ -1,4 +1,4 @@
-"""Two sets of masks of the same cases: another program's labels merged, raw images against their processed twins."""
+"""Comparison of two sets of masks: merged labels of another program, raw images and their processed twins."""
 
 import numpy as np
 import pandas as pd
@@ -25,7 +25,7 @@ def dataset(tmp_path):
 
 @pytest.fixture
 def folders(tmp_path, dataset):
-    """A: four classes, raw images only, perfect. B: ours, raw and processed, some columns of muscle missing."""
+    """A: four classes, raw images only, perfect. B: ours, raw and processed, with columns of the muscle missing."""
     four = {0: 0, 2: 1}
     for number in range(WOMEN):
         reference = mask_with(10, 4)
@@ -43,8 +43,8 @@ FOUR = "0=background,1=pectoral_muscle,2=breast,3=breast"
 def test_another_program_on_raw_images(dataset, folders, tmp_path):
     rows = select_rows(dataset, ["test"], ["raw"])
     table, short = write_comparison(tmp_path / "report", dataset, rows, folders, merge=parse_merge(FOUR))
-    # Reference: 100 breast pixels, 40 muscle pixels. Two columns of four: muscle Dice 2·20/60 = 2/3, overall
-    # (100 + 40·2/3)/140 = .905; one column: 2·10/50 = .4, overall (100 + 16)/140 = .829; half of the cases each.
+    # Reference: 100 breast pixels, 40 muscle pixels. B has two of four columns in half of the cases: muscle Dice
+    # 2·20/60 = 2/3, overall (100 + 40·2/3)/140 = .905. In the others it has one: 2·10/50 = .4, (100 + 16)/140 = .829.
     assert table.frame.iloc[0].tolist() == ["GE", "6", "", "1.00 ± 0.00", "", "0.87 ± 0.04"]
     overall = short.frame.set_index("Comparison")
     assert list(overall.index) == ["raw images", "raw images, B on the processed twin"]
@@ -55,10 +55,10 @@ def test_another_program_on_raw_images(dataset, folders, tmp_path):
     assert numbers["women"].tolist() == [6] * 6
     assert pd.read_csv(tmp_path / "report" / "cases_a.csv")["dice_overall"].tolist() == [1.0] * 6
     assert (tmp_path / "report" / "comparison.csv").is_file()
-    assert "of another program" in (tmp_path / "report" / "tables.md").read_text()
+    assert "two sets of masks" in (tmp_path / "report" / "tables.md").read_text()
 
 
-def test_folders_are_called_by_what_tells_them_apart(tmp_path):
+def test_folders_are_named_by_the_parents_that_distinguish_them(tmp_path):
     one, other = (
         tmp_path / trainer / "fold_0" / "validation" for trainer in ("MasegTrainer__p", "MasegTrainerFocal__p")
     )
@@ -73,7 +73,7 @@ def test_two_models_on_processed_and_raw(dataset, folders, tmp_path):
     _, short = write_comparison(tmp_path / "report", dataset, rows, (ours, ours))
     assert short.frame["Comparison"].tolist() == ["processed images", "raw images"]
     assert set(short.frame["Difference"]) == {"0.000"}
-    assert set(short.frame["p of the paper's test"]) == {""}  # no spread, no test
+    assert set(short.frame["p of the paper's test"]) == {""}  # no spread, so the test is undefined
 
 
 def test_a_case_missing_in_one_folder(dataset, folders, tmp_path):
@@ -86,5 +86,5 @@ def test_a_case_missing_in_one_folder(dataset, folders, tmp_path):
 
 
 def test_labels_that_were_not_merged(dataset, folders, tmp_path):
-    with pytest.raises(ProblemsError, match="another label: 6"):
+    with pytest.raises(ProblemsError, match="unexpected label: 6"):
         write_comparison(tmp_path / "report", dataset, select_rows(dataset, ["test"], ["raw"]), folders)

@@ -1,4 +1,4 @@
-"""Scores against an oracle written differently: sets of pixels, every pair of boundary pixels, no k-d tree."""
+"""Scores against an independent oracle: sets of pixels, and all pairs of boundary pixels instead of a k-d tree."""
 
 import math
 
@@ -21,7 +21,7 @@ def oracle_dice(prediction, reference, label):
 
 
 def oracle_distances(a, b, spacing):
-    """By SciPy's erosion and the full matrix of distances."""
+    """Boundaries by SciPy's erosion, distances by the full matrix."""
     if not a.any() and not b.any():
         return 0.0, 0.0
     if not a.any() or not b.any():
@@ -40,7 +40,7 @@ def oracle_distances(a, b, spacing):
 
 
 def masks():
-    """Random label maps, from single pixels to whole blocks, every class present or not."""
+    """Random label maps in blocks of pixels, with and without each class."""
     return st.builds(
         lambda seed, size, labels, scale: np.kron(
             np.random.default_rng(seed).choice(labels, size=size), np.ones((scale, scale))
@@ -74,7 +74,7 @@ def test_every_score_equals_the_oracle(prediction, reference):
 
 
 def test_worked_example():
-    """20 x 10 pixels of 0.5 mm; breast 100 and muscle 40 in the reference, muscle predicted one column too narrow."""
+    """20 x 10 pixels of 0.5 mm. Reference: 100 breast, 40 muscle pixels. The predicted muscle lacks one column."""
     reference = np.zeros((20, 10), np.uint8)
     reference[:10] = 1
     reference[10:, :4] = 2
@@ -87,9 +87,9 @@ def test_worked_example():
     assert score.reference_breast_area == pytest.approx(0.25)
     assert score.reference_pectoral_area == pytest.approx(0.10)
     assert (score.hd95_breast, score.msd_breast) == (0, 0)
-    # The boundary of 10 x 4 has 24 pixels, that of 10 x 3 has 22. The right column (10 pixels) of one lies 0.5 mm from
-    # that of the other, except that the top and the bottom row of the narrow one are boundary too: of the wide one, 10
-    # pixels are 0.5 mm away; of the narrow one, the 8 inner pixels of its right column.
+    # The boundary of 10 x 4 pixels has 24 pixels, that of 10 x 3 has 22. The right columns are 0.5 mm apart. All 10
+    # pixels of the wide one's right column are 0.5 mm away from the narrow boundary. Of the narrow one's right column,
+    # only the 8 inner pixels are, because the top and bottom rows are boundary of the wide one too.
     assert score.msd_pectoral == pytest.approx((10 * 0.5 + 8 * 0.5) / (24 + 22))
     assert score.hd95_pectoral == 0.5
 
@@ -104,11 +104,11 @@ NONE = np.zeros((30, 40), bool)
     ids=["both empty", "reference empty", "prediction empty", "both full"],
 )
 def test_distance_corners(a, b, expected):
-    """One side empty: the diagonal, 30 x 0.4 = 12 mm by 40 x 0.4 = 16 mm, so 20 mm."""
+    """If one region is empty: the diagonal of 30 x 0.4 = 12 mm by 40 x 0.4 = 16 mm, 20 mm."""
     assert boundary_distances(a, b, (0.4, 0.4)) == pytest.approx((expected, expected))
 
 
-def test_both_empty_scores_nothing():
+def test_two_empty_masks_have_no_dice():
     empty = np.zeros((4, 5), np.uint8)
     score = score_case(empty, empty, SPACING)
     assert math.isnan(score.dice_breast) and math.isnan(score.dice_pectoral) and math.isnan(score.dice_overall)
@@ -117,7 +117,7 @@ def test_both_empty_scores_nothing():
 
 @pytest.mark.parametrize(("pixels", "large"), [(0, False), (1, False), (2, True)])
 def test_false_positive_is_large_above_one_per_cent(pixels, large):
-    """Of 100 breast pixels one is 1 %, which is not more than 1 %."""
+    """One of 100 breast pixels is exactly 1%, which is not large."""
     reference = np.zeros((11, 10), np.uint8)
     reference[:10] = 1
     prediction = reference.copy()

@@ -1,4 +1,4 @@
-"""report.html in a real browser: it sorts, filters and opens cases, and complains of nothing."""
+"""report.html: what the page contains, and in a real browser sorting, filtering and opening cases without errors."""
 
 import shutil
 
@@ -21,7 +21,7 @@ SHAPE = (90, 70)
 
 
 def breast(muscle):
-    """A half disc at the left edge, and a triangle of `muscle` pixels' side in its upper corner."""
+    """A half disc at the left edge; in its upper corner a triangle of muscle with sides of `muscle` pixels."""
     rows, columns = np.mgrid[: SHAPE[0], : SHAPE[1]]
     mask = ((rows - 45) ** 2 + columns**2 < 40**2).astype(np.uint8)
     mask[(mask == 1) & (rows + columns < muscle)] = 2
@@ -30,7 +30,7 @@ def breast(muscle):
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """Twelve cases of two data sets; the prediction of the n-th is n pixels narrower in the muscle."""
+    """Twelve cases of two data sets. The predicted muscle of the n-th case is n pixels narrower."""
     base = tmp_path_factory.mktemp("report")
     references = {}
     for number in range(12):
@@ -67,7 +67,7 @@ def test_written_twice_is_the_same(folders, written):
 
 def test_self_contained_and_escaped(written):
     page = (written[0] / "report.html").read_text(encoding="utf-8")
-    loading = page.replace("http://www.w3.org/", "")  # SVG's namespaces are names, nothing is loaded from there
+    loading = page.replace("http://www.w3.org/", "")  # names of SVG namespaces, which are not loaded
     assert "http://" not in loading and "https://" not in loading
     assert "A &lt;made-up&gt; set" in page and "<made-up>" not in page
 
@@ -81,27 +81,27 @@ def test_burned_in_annotation_gets_no_picture(written):
     assert "<image" in page[page.index('<tr id="case-case02"') :].split("</tr>")[0]
 
 
-def test_the_papers_numbers_stand_beside_ours(written):
+def test_the_papers_numbers_are_shown_beside_ours(written):
     page = (written[0] / "report.html").read_text(encoding="utf-8")
     assert '<span class="paper">0.87 ± 0.17 (58)</span>' in page  # Table 7, Fuji, pectoral
     assert page.count("<svg role=") == 2  # both charts
 
 
-def test_edges_leave_out_the_images_border():
+def test_edges_do_not_follow_the_images_border():
     edges = edges_of(breast(45))
     points = [tuple(map(float, pair.split())) for pair in edges.skin.lstrip("M").replace("M", "L").split("L")]
     drawn = np.zeros(SHAPE, np.uint8)
     outline = np.array([points], dtype=np.float64) * 8 - 4
     cv2.polylines(drawn, np.rint(outline).astype(np.int32), False, 1, shift=3)
     rows, columns = np.nonzero(drawn)
-    assert columns.min() >= 1  # the half disc's straight side lies on the border
+    assert columns.min() >= 1  # the straight side of the half disc is on the border
     radius = np.hypot(rows - 45, columns)
     assert radius.min() > 38 and radius.max() < 41
     assert edges.muscle.startswith("M")
     assert edges_of(breast(0)).muscle == ""
 
 
-def test_raw_images_stand_apart_everywhere(folders, tmp_path):
+def test_raw_images_are_kept_apart_everywhere(folders, tmp_path):
     dataset, predictions = folders
     cases = score_folder(predictions, dataset, select_rows(dataset))
     (alone,) = write_evaluation(tmp_path / "alone", cases, {}, "none")
@@ -113,7 +113,7 @@ def test_raw_images_stand_apart_everywhere(folders, tmp_path):
     assert "raw images" not in (tmp_path / "alone" / "tables.md").read_text(encoding="utf-8")
 
 
-def test_what_an_earlier_evaluation_left_does_not_stay(folders, tmp_path):
+def test_files_of_an_earlier_evaluation_are_deleted(folders, tmp_path):
     dataset, predictions = folders
     cases = score_folder(predictions, dataset, select_rows(dataset))
     raw = cases.assign(case=cases["case"] + "_raw", intent="raw")
@@ -123,10 +123,10 @@ def test_what_an_earlier_evaluation_left_does_not_stay(folders, tmp_path):
     assert not {path.name for path in tmp_path.iterdir()} & {"statistics.csv", "intents.csv"}
 
 
-def test_what_an_evaluation_of_another_kind_left_does_not_stay(folders, tmp_path):
+def test_files_of_an_evaluation_of_another_kind_are_deleted(folders, tmp_path):
     dataset, predictions = folders
     rows = select_rows(dataset)
-    (tmp_path / "mine.csv").write_text("left alone")
+    (tmp_path / "mine.csv").write_text("not ours")
     write_evaluation(tmp_path, score_folder(predictions, dataset, rows), {}, "none")
     write_comparison(tmp_path, dataset, rows, (predictions, predictions), pictures=False)
     tables = {path.name for path in tmp_path.glob("*.csv")}
@@ -153,7 +153,7 @@ def test_no_pictures_no_examples(folders, tmp_path):
 def browser():
     program, driver = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
     if not program or not driver:
-        pytest.skip("chromium and chromedriver are not installed: the report was not opened in a browser")
+        pytest.skip("chromium or chromedriver is not installed: the report is not opened in a browser")
     webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
     options = webdriver.ChromeOptions()
     options.binary_location = program
@@ -170,8 +170,7 @@ def browser():
 def page(browser, written):
     browser.get(f"file://{written[0] / 'report.html'}")
     yield browser
-    complaints = [entry["message"] for entry in browser.get_log("browser")]
-    assert complaints == []
+    assert [entry["message"] for entry in browser.get_log("browser")] == []
 
 
 def shown(page):
@@ -191,9 +190,9 @@ def header(page, name):
 
 def test_sorting(page):
     assert shown(page)[:2] == ["case00", "case02"]
-    overall = header(page, "Overall")
+    overall = header(page, "Overall Dice")
     overall.find_element("css selector", "span").click()
-    # The wider the muscle was missed, the lower; case04 has no overall score and stays last both ways.
+    # The narrower the predicted muscle, the lower the score. case04 has no overall score: last in both directions.
     assert shown(page)[0] == "case10" and shown(page)[-1] == "case04"
     assert overall.get_attribute("aria-sort") == "ascending"
     overall.find_element("css selector", "span").send_keys("\n")
@@ -246,7 +245,7 @@ def test_opening_a_case(page):
 
 
 def test_a_point_of_a_chart_opens_its_case(page):
-    # Some 0.1 mm of a point is too little for a pointer that a program moves: follow its link.
+    # A point is too small to be clicked reliably by WebDriver: follow its link instead.
     link = page.execute_script("return document.querySelector('.chart a').getAttribute('xlink:href')")
     assert link.startswith("#case-case")
     page.execute_script("location.hash = arguments[0]", link)

@@ -1,4 +1,4 @@
-"""The paper's layout and rounding, from a small made-up set whose numbers were worked out by hand."""
+"""The paper's layout and rounding, on a small made-up data set with numbers calculated by hand."""
 
 import math
 
@@ -11,7 +11,7 @@ from maseg_nnunet.evaluation.tables import LeftOut, ReportTable, beside_publishe
 NAN = math.nan
 MADE_UP = pd.DataFrame(
     [
-        # case, data set, view, intent, breast, pectoral, overall, areas of the reference, missed, invented, large
+        # case, data set, view, intent, breast, pectoral, overall, reference areas, false negative, positive, large
         ("a", "fuji", "MLO", "processed", 0.90, 0.80, 0.88, 100, 20, False, False, False),
         ("b", "fuji", "ML", "processed", 0.96, 0.60, 0.92, 100, 10, False, False, False),
         ("c", "fuji", "CC", "processed", 0.98, NAN, 0.98, 100, 0, False, False, False),
@@ -50,8 +50,8 @@ def test_table5():
 
 
 def test_table6_and_the_figures_of_section_31():
-    """MLO: muscle in a, b, e (20, 10, 30 % of the breast: 20 ± 10), none missed; f has none, and one was invented.
-    CC: muscle in d alone (4 %), missed; c and g have none, g's was invented and is large."""
+    """MLO: a, b and e have a muscle (20, 10, 30% of the breast: 20 ± 10), none is missed. f has a false positive.
+    CC: only d has a muscle (4%), it is missed. c and g have none; g has a large false positive."""
     table = tables.table6(MADE_UP)
     assert list(table.frame.columns) == [
         "View", "n", "Pectoral present", "Pectoral size", "False negatives", "False positives"
@@ -125,7 +125,7 @@ def test_table9():
         "GE": ["2576", "0.92 ± 0.03", "2", "0.92 ± 0.03", "2", "+0.00", "0.025"],
     }
     eight = tables.table9([LeftOut("ge", 1, included, included, p) for p in (0.0062, 0.0063, *[1.0] * 6)])
-    assert eight.frame["Difference"].tolist()[:3] == ["+0.00*", "+0.00", "+0.00"], "the paper's level, 0.00625"
+    assert eight.frame["Difference"].tolist()[:3] == ["+0.00*", "+0.00", "+0.00"], "the paper's level is 0.00625"
 
 
 @pytest.mark.parametrize(("value", "text"), [(-0.004, "+0.00"), (0.0, "+0.00"), (-0.066, "−0.07"), (0.016, "+0.02")])
@@ -138,7 +138,7 @@ def test_p_values(p, text):
     assert tables.p_text(p) == text
 
 
-def test_excluded_cases_leave_the_muscle_but_not_the_breast():
+def test_excluded_cases_count_for_the_breast_but_not_for_the_muscle():
     excluded = MADE_UP.assign(muscle_scored=MADE_UP["case"] != "a")
     excluded.loc[excluded["case"] == "a", ["dice_pectoral", "dice_overall"]] = NAN
     for column in ("false_positive", "false_negative", "large_false_positive"):
@@ -150,7 +150,7 @@ def test_excluded_cases_leave_the_muscle_but_not_the_breast():
 
 
 def test_the_papers_rows_fit_our_columns():
-    """Every published row has as many cells as our table has columns, so that they can stand side by side."""
+    """Each published row has as many cells as our table has columns, so they can be shown side by side."""
     built = {
         "table5": tables.table5(MADE_UP),
         "table6": tables.table6(MADE_UP),
@@ -166,7 +166,7 @@ def test_the_papers_rows_fit_our_columns():
 
 
 def test_published_numbers_agree_with_each_other():
-    """The data sets' n and muscle counts add up to the row `All`, in Tables 5, 7 and 9 alike."""
+    """The counts of images and muscles of the data sets add up to the row `All` in Tables 7 and 9."""
     table7 = published.TABLES["table7"]
     sets = list(table7)[:8]
     assert sets == list(tables.DATASETS.values())
@@ -189,7 +189,7 @@ def test_ours_beside_the_papers():
 
 def test_distances_only_where_the_reference_has_the_class():
     cases = MADE_UP.assign(hd95_breast=2.0, msd_breast=1.0, hd95_pectoral=range(7), msd_pectoral=0.0)
-    # Fuji's muscles are in a, b and d: 0, 1 and 3 mm.
+    # In Fuji, a, b and d have a muscle: 0, 1 and 3 mm.
     assert rows(tables.distances(cases))["Fuji"] == ["2.00 ± 0.00", "1.00 ± 0.00", "1.33 ± 1.53", "0.00 ± 0.00"]
 
 

@@ -1,4 +1,4 @@
-"""The sweep with a stand-in for nnU-Net's command, which leaves scores behind as the real one does."""
+"""The sweep with a stand-in for nnU-Net's command, which leaves scores as the real one does."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ import pytest
 
 from maseg_nnunet.dataset.folders import external_trainers, trainers_folder
 from maseg_nnunet.dataset.manifest import MANIFEST, ManifestRow, write_manifest
-from maseg_nnunet.errors import DatasetError, UsageError
+from maseg_nnunet.errors import DatasetError, ModelError, UsageError
 from maseg_nnunet.experiments import loss_sweep as sweep
+from maseg_nnunet.experiments import steps as experiment_steps
+from maseg_nnunet.experiments.steps import CommandStep, run_step, run_steps
 
 DATASET = "Dataset500_Maseg"
 DICE = (0.5, 0.6, 0.7, 0.65, 0.2, 0.6, 0.59, 0.4)
@@ -57,7 +59,7 @@ def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     command = tmp_path / "nnUNetv2_train"
     command.write_text(COMMAND.format(python=sys.executable))
     command.chmod(0o755)
-    monkeypatch.setattr(sweep, "_beside_python", lambda program: str(tmp_path / program))
+    monkeypatch.setattr(experiment_steps, "_program", lambda name: str(tmp_path / name))
     monkeypatch.setenv("RUNS", str(tmp_path / "runs.txt"))
     monkeypatch.setenv("PECTORAL", json.dumps(PECTORAL))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
@@ -69,8 +71,12 @@ def runs(base: Path) -> list[list[object]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def trainings() -> list[sweep.Training]:
+def trainings() -> list[CommandStep]:
     return sweep.plan_sweep(DATASET, "maseg_paper", 0, "cpu")
+
+
+def score_all(base: Path) -> list[sweep.SweepScore]:
+    return sweep.score_sweep(trainings(), base / "nnUNet_preprocessed" / DATASET)
 
 
 def test_table_4_has_eight_rows() -> None:
@@ -81,13 +87,13 @@ def test_table_4_has_eight_rows() -> None:
 
 
 def test_runs_all_scores_them_and_names_the_winner(base: Path) -> None:
-    outcomes = list(sweep.run_sweep(trainings()))
+    outcomes = list(run_steps(trainings()))
     assert [problem for _, problem in outcomes] == [""] * 8
     assert [run[0] for run in runs(base)] == [variant.trainer for variant in sweep.TABLE_4]
     assert runs(base)[0][3] == [
         DATASET, "2d", "0", "-p", "maseg_paper", "-tr", "MasegTrainerCE10", "-device", "cpu", "--c"
     ]  # fmt: skip
-    scores = [sweep.score(training) for training in trainings()]
+    scores = score_all(base)
     first = scores[0]
     assert (first.images, first.visible) == (5, 2)
     assert first.breast == (pytest.approx(0.8), pytest.approx(math.sqrt(0.02 / 4)))
@@ -103,26 +109,28 @@ def test_runs_all_scores_them_and_names_the_winner(base: Path) -> None:
 
 def test_finished_trainings_are_not_run_again(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAILS", "MasegTrainerFocal")
-    problems = {training.variant.trainer: problem for training, problem in sweep.run_sweep(trainings())}
+    problems = {step.title: problem for step, problem in run_steps(trainings())}
     assert "status 3" in problems.pop("MasegTrainerFocal") and not any(problems.values())
-    assert [training.state for training in trainings()].count("finished") == 7
+    assert [sweep.state(step) for step in trainings()].count("finished") == len(score_all(base)) == 7
     monkeypatch.delenv("FAILS")
-    assert [training.variant.trainer for training, _ in sweep.run_sweep(trainings())] == ["MasegTrainerFocal"]
+    assert [step.title for step, _ in run_steps(trainings())] == ["MasegTrainerFocal"]
     assert len(runs(base)) == 9
-    assert list(sweep.run_sweep(trainings())) == []
+    assert list(run_steps(trainings())) == []
 
 
 def test_a_started_training_is_seen(base: Path) -> None:
-    training = trainings()[0]
-    assert training.state == "to do"
-    training.output.mkdir(parents=True)
-    (training.output / "checkpoint_latest.pth").touch()
-    assert training.state == "started"
+    step = trainings()[0]
+    assert sweep.state(step) == "to do"
+    output = base / "nnUNet_results" / DATASET / "MasegTrainerCE10__maseg_paper__2d" / "fold_0"
+    output.mkdir(parents=True)
+    (output / "checkpoint_latest.pth").touch()
+    assert sweep.state(step) == "started"
+    assert step.log == output / "sweep.log"
 
 
 def test_every_gpu_has_one_training_at_a_time(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TAKES", "0.2")
-    assert len(list(sweep.run_sweep(trainings(), gpus=["3", "5"]))) == 8
+    assert len(list(run_steps(trainings(), gpus=["3", "5"]))) == 8
     gpus = [run[1] for run in runs(base)]
     assert set(gpus) == {"3", "5"}
     for gpu in ("3", "5"):
@@ -133,28 +141,29 @@ def test_every_gpu_has_one_training_at_a_time(base: Path, monkeypatch: pytest.Mo
 def test_a_cluster_runs_them_too(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sent = []
 
-    def cluster(function: object, tasks: list[sweep.Training], scheduler: str) -> object:
+    def cluster(function: object, tasks: list[CommandStep], scheduler: str) -> object:
         import pickle
 
         for task in tasks:
             sent.append(pickle.loads(pickle.dumps(task)))
-            yield task, sweep.train(sent[-1])
+            yield task, run_step(sent[-1])
 
-    monkeypatch.setattr(sweep, "run_tasks", cluster)
-    assert all(not problem for _, problem in sweep.run_sweep(trainings(), scheduler="tcp://127.0.0.1:1"))
+    monkeypatch.setattr(experiment_steps, "run_tasks", cluster)
+    assert all(not problem for _, problem in run_steps(trainings(), scheduler="tcp://127.0.0.1:1"))
     assert sent == trainings()
     with pytest.raises(UsageError, match="--gpus"):
-        list(sweep.run_sweep(trainings(), gpus=["0"], scheduler="tcp://127.0.0.1:1"))
+        list(run_steps(trainings(), gpus=["0"], scheduler="tcp://127.0.0.1:1"))
 
 
 def test_says_what_is_missing_or_broken(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DatasetError, match="maseg plan -d 500 --plans other"):
         sweep.plan_sweep(DATASET, "other", 0, "cpu")
-    training = trainings()[0]
-    training.summary.parent.mkdir(parents=True)
-    training.summary.write_text('{"metric_per_case": [{}]}')
+    summary = trainings()[0].result
+    assert summary is not None
+    summary.parent.mkdir(parents=True)
+    summary.write_text('{"metric_per_case": [{}]}')
     with pytest.raises(DatasetError, match="no scores"):
-        sweep.score(training)
+        score_all(base)
     monkeypatch.delenv("nnUNet_results")
     with pytest.raises(UsageError, match="nnUNet_results"):
         trainings()
@@ -185,11 +194,25 @@ def test_command_line(base: Path, capsys: pytest.CaptureFixture[str], monkeypatc
         assert isinstance(runner.invoke(app, ["sweep", "-d", "500", *wrong]).exception, UsageError)
 
 
+def test_a_failed_training_is_named_after_the_table(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from typer.testing import CliRunner
+
+    from maseg_nnunet.cli.main import app
+
+    monkeypatch.setenv("FAILS", "MasegTrainerFocal10")
+    failed = CliRunner().invoke(app, ["sweep", "-d", "500", "--device", "cpu"], env={"COLUMNS": "160"})
+    last = failed.output.splitlines()[-1]
+    assert "Winner" in last and " 7 " in last and "by pectoral Dice: Cross-entropy 2.0" in last
+    assert isinstance(failed.exception, ModelError) and "1 trainings failed: MasegTrainerFocal10" in str(
+        failed.exception
+    )
+
+
 def test_the_users_own_trainers_stay(base, monkeypatch):
     ours = str(trainers_folder())
     monkeypatch.setenv("nnUNet_extTrainer", os.pathsep.join(["/my/trainers", ours]))
     assert external_trainers() == os.pathsep.join([ours, "/my/trainers"])
-    assert dict(trainings()[0].folders)["nnUNet_extTrainer"] == external_trainers()
+    assert dict(trainings()[0].environment)["nnUNet_extTrainer"] == external_trainers()
     monkeypatch.delenv("nnUNet_extTrainer")
     assert external_trainers() == ours
 
@@ -198,4 +221,4 @@ def test_relative_folders_reach_another_machine_whole(base, monkeypatch):
     monkeypatch.chdir(base)
     for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
         monkeypatch.setenv(name, os.path.relpath(os.environ[name], base))
-    assert all(Path(path).is_absolute() for path in dict(trainings()[0].folders).values())
+    assert all(Path(path).is_absolute() for path in dict(trainings()[0].environment).values())

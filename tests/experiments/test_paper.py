@@ -1,4 +1,4 @@
-"""The three experiments with stand-ins for nnU-Net's commands, on small data sets, really combined and scored."""
+"""The three experiments with stand-ins for nnU-Net's commands, on small data sets that are combined and scored."""
 
 import gzip
 import json
@@ -26,10 +26,10 @@ PARTS = (
     ExperimentPart("mini_mias", 506, "Dataset506_MiniMias"),
 )
 
-# Each leaves its command in RUNS. Training leaves scores; prediction copies every image's reference with one column of
-# four missing from the muscle, three in the data set that the fold left out, and without breast where a model that
-# never saw raw images meets one; in MLO views one pixel of breast is missing too, so that scores vary. (A 2D NIfTI file
-# of uint8 is 352 bytes of header and the pixels: nothing to import, quick to start.)
+# Each stand-in adds its command to RUNS. Training leaves scores. Prediction copies every image's reference, but one
+# column of four is missing from the muscle, or three in the data set that the fold left out. A model that never saw raw
+# images finds no breast in them. In MLO views one pixel of breast is missing too, so that scores vary. A 2D NIfTI file
+# of uint8 is a header of 352 bytes and the pixels, so the stand-in needs no imports and starts fast.
 COMMAND = """#!{python}
 import gzip, json, os, sys
 from pathlib import Path
@@ -90,7 +90,7 @@ def base(tmp_path, monkeypatch):
 
 
 def make_part(folder, key):
-    """Two women to train, one to validate, two to test; GE with raw twins."""
+    """Write a data set of two women to train, one to validate and two to test. GE has raw twins."""
     references = {}
     for number, subset in enumerate(("train", "train", "val", "test", "test")):
         for view in ("MLO", "CC"):
@@ -113,7 +113,7 @@ def make_part(folder, key):
 
 
 def run(base, experiment, **more):
-    """Run all steps; the commands that were run."""
+    """Run all steps, and return the setup, the commands that ran, and the problems."""
     setup = Setup(PARTS, base / "out", device="cpu", **more)
     (base / "runs.txt").write_text("")
     problems = [problem for _, problem in run_phases(phases(experiment, setup)) if problem]
@@ -147,7 +147,7 @@ def test_experiment_1(base):
 def test_what_is_finished_is_not_run_again(base):
     run(base, 1)
     _, commands, _ = run(base, 1)
-    assert programs(commands) == ["maseg combine", "maseg plan"]  # these find out by themselves, in a moment
+    assert programs(commands) == ["maseg combine", "maseg plan"]  # these skip finished work by themselves
     prediction = base / "out" / "experiment1" / "predictions" / "ge4CC.nii.gz"
     prediction.unlink()
     _, commands, _ = run(base, 1)
@@ -171,7 +171,7 @@ def test_a_model_trained_anew_draws_its_own_masks(base):
     setup, _, _ = run(base, 1)
     old = setup.predictions(1) / "ge4CC.nii.gz"
     (setup.trained(500, 0) / "checkpoint_final.pth").touch()
-    for seconds in (1e9, 2e9):  # an older one, too: of other results, or copied with its time
+    for seconds in (1e9, 2e9):  # an older checkpoint too: of other results, or copied with its time
         for mask in old.parent.glob("*.nii.gz"):
             os.utime(mask, (1.5e9, 1.5e9))
         os.utime(setup.trained(500, 0) / "checkpoint_final.pth", (seconds, seconds))
@@ -236,7 +236,7 @@ def test_experiment_3(base):
     predicted = [command[command.index("-i") + 1] for command in commands if command[0] == "nnUNetv2_predict"]
     places = [(("Dataset500_Maseg", "imagesTs"), ("images", part.key)) for part in PARTS]
     assert [tuple(path.split("/")[-2:]) for path in predicted] == [place for pair in places for place in pair]
-    # Neither validation images nor raw ones.
+    # Neither validation images nor raw images.
     images = {path.name for path in (base / "out" / "experiment3" / "images" / "ge").iterdir()}
     assert images == {f"ge{number}{view}_0000.nii.gz" for number in (0, 1) for view in ("MLO", "CC")}
     write_tables(3, setup)
@@ -276,7 +276,7 @@ def test_results_of_another_model_or_other_data_are_not_taken_for_these(base):
     base_call = ["-o", base / "out", "--device", "cpu", "--no-pictures"]
     assert call(1, *base_call).exit_code == 0
     assert call(1, *base_call).exit_code == 0
-    with pytest.raises(UsageError, match="holds results of plans maseg_paper: choose another -o"):
+    with pytest.raises(UsageError, match="has results of plans maseg_paper: choose another folder with -o"):
         experiments.check_output(Setup(PARTS, base / "out", plans="maseg_lite"))
     with pytest.raises(UsageError, match="parts"):
         experiments.check_output(Setup(PARTS[:2], base / "out"))
@@ -292,7 +292,7 @@ def test_a_training_on_other_cases_is_not_taken_for_this_one(base):
     model = base / "nnUNet_results" / "Dataset500_Maseg" / "MasegTrainer__maseg_paper__2d"
     write_json(model / "fold_1" / "cases.json", splits[1])
     assert not [problem for _, problem in run_phases(phases(3, setup)) if problem]
-    # As if a data set had come in since: fold 1 left another one out then.
+    # As if a data set had been added since: fold 1 then left out another one.
     write_json(model / "fold_1" / "cases.json", splits[2])
     with pytest.raises(DatasetError, match="fold_1 was trained on other cases"):
         list(run_phases(phases(3, setup)))
@@ -301,12 +301,12 @@ def test_a_training_on_other_cases_is_not_taken_for_this_one(base):
     marker = preprocessed / ".maseg_paper_2d.json"
     marker.write_text("{}")
     os.utime(marker, (2e9, 2e9))
-    with pytest.raises(DatasetError, match="fold_1 was trained before its data were preprocessed anew"):
+    with pytest.raises(DatasetError, match="fold_1 was trained before its data were preprocessed again"):
         list(run_phases(phases(3, setup)))
 
 
 def test_a_cluster_runs_trainings_and_predictions(base):
-    """A real scheduler and worker of Dask, in this process, where the stand-ins are."""
+    """A real scheduler and worker of Dask, in this process, which has the stand-ins."""
     distributed = pytest.importorskip("distributed", reason="Dask is not installed")
     with distributed.LocalCluster(
         n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None, protocol="tcp"
@@ -347,7 +347,7 @@ def test_sources_to_convert(base, tmp_path):
     assert lines[1] == (
         f"convert_vendor --name hologic --input {tmp_path}/images --masks {tmp_path}/masks --intent both --workers 2"
     )
-    assert lines[2] == "# convert fuji: to do"  # it is there, and whether all of it is, its command finds out
+    assert lines[2] == "# convert fuji: to do"  # its folder exists; its command finds out whether it is complete
     assert "maseg combine -d 500 --intent processed 501 503" in lines
 
 
@@ -358,8 +358,8 @@ def test_sources_to_convert(base, tmp_path):
         ("name,input,masks\n", "names no data set"),
         ("name,input\nfuji,images\n", "line 2"),
         ("name,input,masks\nfuji,images,masks\nfuji,images,masks\n", "line 3"),
-        ("name,input,masks\nfuji,nowhere,masks\n", "nowhere is not there"),
-        ("name,input,masks\nkodak,images,masks\n", "kodak is no data set"),
+        ("name,input,masks\nfuji,nowhere,masks\n", "nowhere does not exist"),
+        ("name,input,masks\nkodak,images,masks\n", "kodak is not a data set"),
     ],
 )
 def test_bad_sources(base, tmp_path, text, complaint):
@@ -371,7 +371,7 @@ def test_bad_sources(base, tmp_path, text, complaint):
 
 
 def test_impossible_experiments(base):
-    with pytest.raises(UsageError, match="two at least"):
+    with pytest.raises(UsageError, match="at least two"):
         phases(3, Setup(PARTS[:1], base / "out"))
     with pytest.raises(UsageError, match="no experiment 4"):
         phases(4, Setup(PARTS, base / "out"))

@@ -1,4 +1,4 @@
-"""`maseg demo` as a user runs it: the real commands on synthetic exams, to the Dice it promises."""
+"""`maseg demo` as a user runs it: the real commands on synthetic exams, up to the promised Dice."""
 
 from __future__ import annotations
 
@@ -73,6 +73,6 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("breast", "pectoral"), [(0.949, 0.9), (0.99, 0.8), (float("nan"), 0.9)])
 def test_a_demo_that_falls_short_says_so(breast: float, pectoral: float) -> None:
-    outcome = DemoResult((), breast, pectoral, Path("overlays"), Path("report"))
+    result = DemoResult((), breast, pectoral, Path("overlays"), Path("report"))
     with pytest.raises(ModelError, match="should be above"):
-        outcome.check()
+        result.check()

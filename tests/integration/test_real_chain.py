@@ -1,4 +1,4 @@
-"""The whole path on real mammograms by the commands of the README: convert, plan, train, predict, evaluate."""
+"""The whole path on real mammograms with the README's commands: convert, plan, train, predict, evaluate."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SINGLE = dict.fromkeys(("nnUNet_n_proc_DA", "nnUNet_def_n_proc", "nnUNet_npp", "
 
 @pytest.fixture(scope="module")
 def base(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A dozen real films, of six women, with their masks, Info.txt and table."""
+    """A folder with twelve real films of six women, their masks, Info.txt and table."""
     base = tmp_path_factory.mktemp("chain")
     (base / "mini_mias").mkdir()
     (base / "mini_mias_masks").mkdir()
@@ -38,7 +38,7 @@ def base(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def command(base: Path) -> Callable[..., str]:
-    """Run one command of the environment these tests run in, with what `maseg env` prints set; its output."""
+    """A function that runs a command with the variables of `maseg env` and returns what it prints."""
     programs = Path(sys.executable).parent
     environment = {k: v for k, v in os.environ.items() if not k.startswith("nnUNet_")} | SINGLE
 
@@ -104,5 +104,5 @@ def test_convert_plan_train_predict_evaluate(base: Path, command: Callable[..., 
         reference = read(dataset / "labelsTs" / f"{case}.nii.gz")
         assert float(score["dice_breast"]) == pytest.approx(dice(prediction, reference, 1), abs=1e-4)
         assert float(score["dice_pectoral"]) == pytest.approx(dice(prediction, reference, 2), abs=1e-4)
-    # Four films and a minute of training: far from a good model, and far from chance.
+    # A short training on four films is far from a good model, but also far from chance.
     assert np.mean([float(score["dice_breast"]) for score in scores.values()]) > 0.75

@@ -1,9 +1,9 @@
 """convert_vendor and stock nnUNetv2_predict give the masks that `maseg predict` gives, before any clean-up.
 
-The networks are trained here for seconds on phantoms, so that they have a field of view and make mistakes, as real
-ones do. What remains between the two routes: nnU-Net cuts the image into tiles, whose borders the network does not see
-beyond, and blends them; it runs in float32, `maseg predict` in bfloat16 where the CPU has it; and `maseg predict`
-interpolates logits once, from the plan's grid to the source's, nnU-Net to the converted grid.
+The networks are trained here for a short time on phantoms, so that they have a field of view and make mistakes, as real
+networks do. The two routes differ in three ways. nnU-Net cuts the image into tiles and blends them, so the network sees
+nothing beyond a tile's border. nnU-Net runs in float32, but `maseg predict` in bfloat16 if the CPU has it.
+`maseg predict` interpolates logits from the plan's grid to the source's grid, but nnU-Net to the converted grid.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from torch import nn
 from maseg_nnunet.dataset.manifest import read_manifest
 from maseg_nnunet.labels import Label
 from maseg_nnunet.mammogram import Intent, Mammogram, Side, View
-from maseg_nnunet.models.folder import build_network
+from maseg_nnunet.models.model import build_network
 from maseg_nnunet.models.precision import autocast, on_device
 from maseg_nnunet.prediction.predict import predict
 from maseg_nnunet.prediction.segment_file import PredictSettings
@@ -39,7 +39,7 @@ from tests.trainers.tiny import command, full_environment
 Mask = npt.NDArray[np.uint8]
 
 LARGE_MUSCLE_CM2 = 10
-"""From this area on a muscle's Dice must be as good as the breast's."""
+"""Above this area a muscle's Dice must be as good as the breast's."""
 
 BATCHES = 200
 
@@ -52,9 +52,10 @@ PAPER: dict[str, Any] = {
 
 
 def trained(architecture: dict[str, Any], spacing: float, patch: tuple[int, int]) -> nn.Module:
-    """The network after a short training on phantoms, in patches up to an eighth outside the image, as MasegTrainer's.
+    """Train a network for a short time on phantoms, with patches that lie up to an eighth outside the image.
 
-    Without them it would learn where in an image it is, and answer differently in nnU-Net's tiles.
+    MasegTrainer draws such patches too. Without them the network would learn where in an image it is, and predict other
+    masks in nnU-Net's tiles.
     """
     torch.manual_seed(0)
     generator = np.random.default_rng(0)
@@ -92,10 +93,10 @@ def dice(one: Mask, other: Mask, label: Label) -> float:
 
 
 def majority(mask: Mask, block: int) -> Mask:
-    """The label with the most of the `block` x `block` native pixels that a converted pixel is made of.
+    """The most frequent label of the `block` x `block` native pixels that a converted pixel is made of.
 
-    Taking the nearest one instead would move the mask by half a native pixel. Of a muscle of a few pixels even this
-    leaves little, so the smaller ones are compared on the converted grid alone.
+    The nearest pixel's label would move the mask by half a native pixel. Even so, little is left of a muscle of a few
+    pixels, so small muscles are only compared on the converted grid.
     """
     rows, columns = (-side % block for side in mask.shape)
     padded = np.pad(mask, ((0, rows), (0, columns)), mode="edge")
@@ -117,7 +118,7 @@ def test_both_routes_give_the_same_masks(
     convert_vendor: Run,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # One thread: on a machine that is busy, several wait for each other.
+    # One thread: on a busy machine several would wait for each other.
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     network = trained(architecture, spacing, patch)
@@ -137,7 +138,7 @@ def test_both_routes_give_the_same_masks(
         write_exam(exams, "fuji", seed, scale=0.5)
 
     converted, masks = tmp_path / "fuji_exams", tmp_path / "masks"
-    monkeypatch.setenv("HOME", str(tmp_path))  # where the key of the pseudonyms is made
+    monkeypatch.setenv("HOME", str(tmp_path))  # where the pseudonym key is written
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     answer = convert_vendor("--name", "fuji", "--input", exams / "images", "--output", converted, "--workers", 1)
     assert answer.status == 0, answer.err
@@ -174,7 +175,7 @@ def test_both_routes_give_the_same_masks(
 
 
 def _converted(units: npt.NDArray[np.float32]) -> Mammogram:
-    """A converted image as `maseg predict` would see it if its own grid were the converted one."""
+    """A converted image as a mammogram whose own grid is the converted grid."""
     luts = CaseLuts(False, 0, (LookUpTable("NORMAL", Function.LINEAR_EXACT, center=0.5, width=1),))
     return Mammogram(Path(), units, (0.4, 0.4), "given", luts, Intent.PROCESSED)
 

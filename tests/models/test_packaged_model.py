@@ -1,4 +1,4 @@
-"""The model that comes with the package: small, nameless, and right on mammograms it has not seen."""
+"""The model in the package: it is small, names no case, and is right on mammograms that it has not seen."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from maseg_nnunet.chest_wall import extent
 from maseg_nnunet.dataset.folders import trainers_folder
 from maseg_nnunet.labels import Label
 from maseg_nnunet.mammogram import Side, View
-from maseg_nnunet.models.folder import find_model, load_model, packaged_models
+from maseg_nnunet.models.folder import find_model, packaged_models
+from maseg_nnunet.models.model import load_model
 from maseg_nnunet.prediction.segmenter import Segmenter
 from maseg_nnunet.readers import read_mammogram
 from maseg_nnunet.resample import image_to_target
@@ -26,7 +27,7 @@ from tests.commands import Run
 
 
 def dice(mask: np.ndarray, reference: np.ndarray, label: Label) -> float:
-    """Of the muscle as the paper has it; of the breast with its muscle, so that the skin line alone is judged."""
+    """Dice of the muscle as in the paper; of the breast with its muscle, so that only the skin line is judged."""
     a, b = (m >= label if label is Label.BREAST else m == label for m in (mask, reference))
     return float(2 * (a & b).sum() / (a.sum() + b.sum()))
 
@@ -74,7 +75,7 @@ def test_films_of_test_women(segmenter: Segmenter, real_data: Path) -> None:
 
 @pytest.mark.parametrize("white_air", [True, False])
 def test_films_made_to_look_raw(segmenter: Segmenter, real_data: Path, white_air: bool) -> None:
-    # The detector ends with the film: nothing but what the network pads with is above a muscle that is nearly black.
+    # The image is cropped to the film, so only the network's own padding is above a muscle that is nearly black.
     scores = []
     for name in ("mdb003", "mdb013", "mdb017", "mdb018"):
         film = cv2.imread(str(real_data / "mini_mias" / f"{name}.pgm"), cv2.IMREAD_UNCHANGED) / 255
@@ -127,6 +128,6 @@ def test_real_dicom_files_need_one_command_and_nothing_else(
 
 def test_a_real_view_with_the_chest_wall_below(segmenter: Segmenter, real_dicom: Path) -> None:
     mask = segmenter.predict(real_dicom / "Siemens_overlays_LCC.dcm")
-    # By eye: air and the paddle's arm above row 220, breast below row 420 but at the right edge.
+    # By eye: air and the paddle's arm are above row 220, and below row 420 all is breast except the right edge.
     assert not mask[:200].any()
     assert (mask[420:, :1100] == Label.BREAST).mean() > 0.99

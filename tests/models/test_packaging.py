@@ -1,4 +1,4 @@
-"""A trained model, passed on: smaller, nameless, and the same masks."""
+"""A packaged model: it is smaller, names no case, and gives the same masks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import torch
 from maseg_nnunet.dataset.folders import trainers_folder
 from maseg_nnunet.errors import ModelError, OutputError
 from maseg_nnunet.mammogram import Side, View
-from maseg_nnunet.models.folder import CHECKPOINT, build_network, load_model
+from maseg_nnunet.models.folder import CHECKPOINT
+from maseg_nnunet.models.model import build_network, load_model
 from maseg_nnunet.models.packaging import halved, package
 from maseg_nnunet.prediction.segmenter import Segmenter
 from maseg_nnunet.synthetic.phantom import make_phantom
@@ -24,7 +25,7 @@ CHECKPOINT_PATH = Path("fold_0") / CHECKPOINT
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """As nnU-Net leaves it: the trainer's arguments and the data set name the cases, and tensors come several times."""
+    """A model as training leaves it: arguments and data set name the cases, and tensors have several names."""
     architecture = plain_unet([4, 8, 16])
     network = build_network("test", architecture)
     folder = write_model(tmp_path_factory.mktemp("trained") / "model", network, spacing=0.8, architecture=architecture)
@@ -88,13 +89,13 @@ def test_the_model_itself_is_never_overwritten(trained: Path) -> None:
     other = trained.parent.parent / "other"
     shutil.copytree(trained, other)
     (trained / "fold_0" / "training_log_2026_1_1.txt").write_text("")
-    with pytest.raises(OutputError, match="holds another training"):
+    with pytest.raises(OutputError, match="contains another training"):
         package(other, trained)
     assert (trained / CHECKPOINT_PATH).read_bytes() == before
     (trained / "fold_0" / "training_log_2026_1_1.txt").rename(trained / "log")
     (trained / "fold_3").mkdir()
     (trained / "log").rename(trained / "fold_3" / "training_log_2026_1_1.txt")
-    with pytest.raises(OutputError, match="holds another training"):
+    with pytest.raises(OutputError, match="contains another training"):
         package(other, trained)
 
 
@@ -115,7 +116,7 @@ def test_nnunet_runs_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     predictor.initialize_from_trained_model_folder(str(small), (0,))
     phantom = make_phantom(3, View.MLO, Side.LEFT, rows=260, columns=256, spacing=(0.4, 0.4), muscle=True)
     image = np.asarray(phantom.image, dtype=np.float32)
-    image = (image - image.min()) / (image.max() - image.min())  # an array is shown over its full range
+    image = (image - image.min()) / (image.max() - image.min())  # an array is displayed over its full range
     mask = predictor.predict_single_npy_array(image[None, None], {"spacing": (399.6, 0.4, 0.4)})
     ours = Segmenter(small, "cpu", keep_largest=False).predict(image, 0.4)
     assert set(np.unique(mask)) == {0, 1, 2}

@@ -18,12 +18,12 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def bf16(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Any CPU computes bfloat16, if slowly: what it gives can be checked everywhere."""
+    """Pretend that the CPU has bfloat16: PyTorch emulates it, so results can be checked on any CPU."""
     monkeypatch.setattr(precision, "cpu_has_bf16", lambda: True)
 
 
 def picture(radius: float, rows: int = 96, columns: int = 80) -> tuple[torch.Tensor, torch.Tensor]:
-    """A breast with noise and a muscle a little brighter in its corner: (1, 1, H, W) and labels (1, 1, H, W)."""
+    """A noisy breast with a brighter muscle in its corner, (1, 1, H, W), and its labels (1, 1, H, W)."""
     r, c = np.mgrid[:rows, :columns]
     mask = ((r - rows / 2) ** 2 + c**2 < radius**2).astype(np.int64)
     mask[(mask == 1) & (r + c < rows / 2)] = 2
@@ -52,7 +52,7 @@ def test_masks_in_bfloat16_are_those_in_float32(bf16: None) -> None:
         with autocast(CPU):
             logits = on_device(network, CPU)(unseen)
     assert logits.dtype == torch.bfloat16
-    assert min(dice(exact, reference, label) for label in range(3)) > 0.95  # a network that has learnt
+    assert min(dice(exact, reference, label) for label in range(3)) > 0.95  # the network has learnt something
     assert min(dice(exact, logits.argmax(1, keepdim=True), label) for label in range(3)) >= 0.999
 
 
@@ -97,7 +97,7 @@ def test_a_cpu_without_bfloat16_stays_in_float32(monkeypatch: pytest.MonkeyPatch
         assert UNet(1, 3, features_per_stage=(4, 8)).eval()(torch.rand(1, 1, 8, 8)).dtype == torch.float32
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told to keep memory")
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="keep_memory works with glibc only")
 @pytest.mark.parametrize(("device", "kept"), [("cpu", True), ("meta", False)])
 def test_the_memory_of_one_step_serves_the_next(device: str, kept: bool) -> None:
     faults = subprocess.run(

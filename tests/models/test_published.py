@@ -12,7 +12,7 @@ import torch
 
 from maseg_nnunet.errors import ModelError, OutputError
 from maseg_nnunet.mammogram import Intent, Mammogram
-from maseg_nnunet.models.folder import load_model
+from maseg_nnunet.models.model import load_model
 from maseg_nnunet.models.published import import_weights
 from maseg_nnunet.network import UNet
 from maseg_nnunet.prediction.segmenter import Segmenter
@@ -22,7 +22,7 @@ from tests.published_unet import PublishedUNet, valid_input
 
 @pytest.fixture(scope="module")
 def published() -> PublishedUNet:
-    """Random weights, and statistics as training leaves them; the names are the published checkpoint's."""
+    """Random weights with batch norm statistics of a few steps, under the names of the published checkpoint."""
     torch.manual_seed(0)
     network = PublishedUNet(4)
     with torch.no_grad():
@@ -55,7 +55,7 @@ def test_the_reference_has_the_published_names_and_size() -> None:
     assert len(keys) == 18 * 7 + 5 * 2
     with torch.device("meta"):
         size = sum(t.numel() * t.element_size() for t in PublishedUNet(64).state_dict().values())
-    # The published file is 115,914,202 bytes: these tensors and some 50 kB of names and headers.
+    # The size of the published file is that of these tensors plus names and headers.
     assert 0 < 115_914_202 - size < 100_000
     assert (valid_input(720), valid_input(592)) == (908, 780)
 
@@ -90,11 +90,11 @@ def test_nnunet_runs_the_folder(folder: Path, published: PublishedUNet, monkeypa
     picture = image(480, 512)
     properties = {"spacing": (399.6, 0.4, 0.4)}
     mask = predictor.predict_single_npy_array(picture.numpy(), properties)
-    # nnU-Net centres the image in its tile of 512 x 512, black around.
+    # nnU-Net centres the image in its tile of 512 x 512 and pads with black.
     tile = torch.nn.functional.pad(picture, (0, 0, 16, 16))
     with torch.inference_mode():
         expected = published.padded(tile).argmax(1)[:, 16:-16]
-    # nnU-Net adds tiles up in half precision, where random weights leave ties.
+    # nnU-Net adds up tiles in half precision, in which random weights cause ties.
     assert np.mean(mask == expected.numpy()) > 0.995
     assert len(np.unique(mask)) > 1
 
@@ -126,13 +126,15 @@ def test_maseg_predicts_what_the_published_pass_does_up_to_the_edge(folder: Path
         exact = published.padded(seen)[0].numpy()
         unpadded = published(seen)[0].numpy()
         np.testing.assert_allclose(segmenter.model.network(seen)[0].numpy(), exact, atol=1e-5)
-    ours = segmenter.logits([prepared])[0]  # in bfloat16, where the CPU has it
+    ours = segmenter.logits([prepared])[0]  # in bfloat16 if the CPU has it
     np.testing.assert_allclose(ours, exact, atol=0.02 * np.ptp(exact))
-    assert np.abs(unpadded - exact).max() > 0.1 * np.ptp(exact)  # the black around it matters, so this can tell
+    assert np.abs(unpadded - exact).max() > 0.1 * np.ptp(
+        exact
+    )  # the black margin matters, so the comparison above is meaningful
 
 
 class Harmful:
-    """What a pickle can do when it is loaded."""
+    """An object whose unpickling creates a folder."""
 
     def __init__(self, trace: Path) -> None:
         self.trace = trace
@@ -144,11 +146,11 @@ class Harmful:
 def test_a_pickle_with_code_is_refused_and_not_run(tmp_path: Path) -> None:
     path, trace = tmp_path / "w.ckpt", tmp_path / "trace"
     torch.save({"state_dict": {"layers.0.net.0.weight": torch.zeros(1)}, "callbacks": Harmful(trace)}, path)
-    with pytest.raises(ModelError, match="holds more than weights: not loaded"):
+    with pytest.raises(ModelError, match="contains more than weights: not loaded"):
         import_weights(path, tmp_path / "model")
     assert not trace.exists() and not (tmp_path / "model").exists()
     torch.load(path, weights_only=False)
-    assert trace.exists()  # the file was as harmful as meant
+    assert trace.exists()  # the file would have run code
 
 
 def altered(published: PublishedUNet, change: str) -> object:
@@ -178,9 +180,9 @@ def altered(published: PublishedUNet, change: str) -> object:
         ("no state_dict", "no dictionary 'state_dict'"),
         ("missing", "decoder.stages.1.3.bias is missing"),
         ("shape", r"decoder.head.0.weight is \(4, 4, 1, 1\), not \(3, 4, 1, 1\)"),
-        ("surplus", "encoder.2.7.weight has no place in it"),
-        ("not finite", "encoder.1.0.weight has values that are not finite"),
-        ("other network", "stages can't be told"),
+        ("surplus", "has no encoder.2.7.weight"),
+        ("not finite", "encoder.1.0.weight contains values that are not finite"),
+        ("other network", "the number of stages can't be read"),
     ],
 )
 def test_other_checkpoints_are_refused(published: PublishedUNet, tmp_path: Path, change: str, message: str) -> None:
@@ -193,7 +195,7 @@ def test_other_checkpoints_are_refused(published: PublishedUNet, tmp_path: Path,
 @pytest.mark.parametrize("content", [b"", b"version https://git-lfs.github.com/spec/v1\n", b"PK\x03\x04" + b"\0" * 99])
 def test_files_that_are_no_checkpoint_are_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "w.ckpt").write_bytes(content)
-    with pytest.raises(ModelError, match=r"w\.ckpt is damaged, no PyTorch checkpoint"):
+    with pytest.raises(ModelError, match=r"w\.ckpt is damaged, not a PyTorch checkpoint"):
         import_weights(tmp_path / "w.ckpt", tmp_path / "model")
 
 

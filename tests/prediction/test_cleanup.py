@@ -1,4 +1,4 @@
-"""Cleaning up, against a slow reference on pixels (SciPy's labelling) and on drawn cases."""
+"""Cleaning up masks: compared with a slow reference that works on pixels, and on drawn masks."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
+from maseg_nnunet.chest_wall import chest_wall_is_left
 from maseg_nnunet.labels import Label
 from maseg_nnunet.mammogram import Side, View
-from maseg_nnunet.prediction.cleanup import REACH, STRAIGHT, keep_largest
+from maseg_nnunet.prediction.cleanup import REACH, keep_largest
 from maseg_nnunet.synthetic.phantom import make_phantom
 
 Mask = npt.NDArray[np.uint8]
@@ -22,7 +23,7 @@ EIGHT = np.ones((3, 3), dtype=int)
 
 
 def reference(mask: Mask) -> tuple[Mask, bool]:
-    """The same rules pixel by pixel; and whether two components tied, where either answer is right."""
+    """Apply the same rules pixel by pixel. Also returns whether two components tied, so that either could stay."""
     result = mask.copy()
     labels, count = ndimage.label(result > 0, EIGHT)
     tied = False
@@ -56,11 +57,7 @@ def outline(mask: Mask) -> tuple[list[npt.NDArray[np.intp]], int]:
 
 
 def wall_is_left(mask: Mask) -> bool:
-    rows, width = outline(mask)
-    left = min(row[0] for row in rows if len(row))
-    right = max(row[-1] for row in rows if len(row))
-    at_left = sum(len(row) > 0 and row[0] <= left + STRAIGHT * width for row in rows)
-    return bool(at_left >= sum(len(row) > 0 and row[-1] >= right - STRAIGHT * width for row in rows))
+    return chest_wall_is_left(mask != Label.BACKGROUND)
 
 
 def near_chest_wall(mask: Mask) -> npt.NDArray[np.bool_]:
@@ -69,7 +66,7 @@ def near_chest_wall(mask: Mask) -> npt.NDArray[np.bool_]:
     for index, row in enumerate(rows):
         if not len(row):
             continue
-        # A run counts as near when its end is: walk inwards from the first pixel that is near, in its run.
+        # A run is near if its end is near, so marking the near pixels marks a pixel of each near run.
         order = row if wall_is_left(mask) else row[::-1]
         edge = order[0]
         for column in order:
@@ -102,7 +99,7 @@ def test_a_clean_mask_comes_back_as_it_is(view: View, side: Side) -> None:
 
 
 def drawn() -> Mask:
-    """A left breast with its muscle in the upper corner, and nothing wrong with it."""
+    """A left breast with its muscle in the upper corner, without any error."""
     mask = np.zeros((60, 40), dtype=np.uint8)
     y, x = np.mgrid[:60, :40]
     mask[((y - 29.5) / 27) ** 2 + (x / 27) ** 2 < 1] = Label.BREAST
@@ -121,12 +118,12 @@ def spoilt(mask: Mask, where: Any, label: Label) -> Mask:
 @pytest.mark.parametrize(
     ("where", "label"),
     [
-        pytest.param(np.s_[2:9, 33:38], Label.BREAST, id="a marker that counted as breast"),
+        pytest.param(np.s_[2:9, 33:38], Label.BREAST, id="a marker labelled as breast"),
         pytest.param(np.s_[40:44, 10:14], Label.BACKGROUND, id="a hole in the breast"),
         pytest.param(np.s_[8:10, 3:6], Label.BACKGROUND, id="a hole in the muscle"),
-        pytest.param(np.s_[38:46, :6], Label.BACKGROUND, id="a hole at the image's edge, where the chest wall is"),
-        pytest.param(np.s_[40:48, 8:14], Label.PECTORAL_MUSCLE, id="a dense spot that counted as muscle"),
-        pytest.param(np.s_[50:58, 33:39], Label.PECTORAL_MUSCLE, id="a marker that counted as muscle"),
+        pytest.param(np.s_[38:46, :6], Label.BACKGROUND, id="a hole at the image's edge at the chest wall"),
+        pytest.param(np.s_[40:48, 8:14], Label.PECTORAL_MUSCLE, id="a dense spot labelled as muscle"),
+        pytest.param(np.s_[50:58, 33:39], Label.PECTORAL_MUSCLE, id="a marker labelled as muscle"),
     ],
 )
 def test_what_is_wrong_is_put_right(where: Any, label: Label, mirrored: bool) -> None:

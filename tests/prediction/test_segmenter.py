@@ -1,4 +1,4 @@
-"""The Segmenter: grids, look-up tables, polarity, probabilities; and each mistake of the published program once."""
+"""The Segmenter: grids, look-up tables, polarity, probabilities, and each mistake of the published program once."""
 
 from __future__ import annotations
 
@@ -8,84 +8,23 @@ from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 from pydicom import Dataset
-from pydicom.dataset import FileMetaDataset
 from pydicom.sequence import Sequence
-from pydicom.uid import DigitalMammographyXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
 
 from maseg_nnunet.errors import RefusedError, UsageError
 from maseg_nnunet.labels import Label
 from maseg_nnunet.mammogram import Flag, Intent, Mammogram, View
 from maseg_nnunet.prediction.cleanup import keep_largest
-from maseg_nnunet.prediction.segmenter import Segmenter, plan_grid
+from maseg_nnunet.prediction.segmenter import Segmenter
 from maseg_nnunet.readers import read_mammogram
 from maseg_nnunet.synthetic.phantom import make_phantom
 from maseg_nnunet.voi import CaseLuts, Function, LookUpTable, full_range
+from tests.prediction.helpers import SPACING, agree, gradient, mammogram_of, write_dicom
 from tests.tiny_models import write_model
 
-SPACING = (0.4, 0.4)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_model(tmp_path_factory.mktemp("model") / "threshold")
-
-
-@pytest.fixture(scope="module")
-def segmenter(model: Path) -> Segmenter:
-    return Segmenter(model, device="cpu", keep_largest=False)
-
-
-def gradient(rows: int = 48, columns: int = 40) -> npt.NDArray[np.uint16]:
-    """Stored values of 12 bits that rise to the right and a little downwards, background at the left."""
-    y, x = np.mgrid[:rows, :columns]
-    return (4095 * (x / columns * 0.9 + y / rows * 0.1)).astype(np.uint16)
-
-
-def write_dicom(path: Path, pixels: npt.NDArray[np.uint16], **attributes: Any) -> Path:
-    """A processed mammogram with one LINEAR window over all of 12 bits, unless `attributes` say otherwise."""
-    dataset = Dataset()
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.SOPClassUID = DigitalMammographyXRayImageStorageForPresentation
-    dataset.SOPInstanceUID = dataset.StudyInstanceUID = dataset.SeriesInstanceUID = generate_uid()
-    dataset.Modality = "MG"
-    dataset.PresentationIntentType = "FOR PRESENTATION"
-    dataset.Manufacturer = "SIEMENS"
-    dataset.ViewPosition = "MLO"
-    dataset.ImageLaterality = "L"
-    dataset.ImagerPixelSpacing = list(SPACING)
-    dataset.PhotometricInterpretation = "MONOCHROME2"
-    dataset.SamplesPerPixel = 1
-    dataset.Rows, dataset.Columns = pixels.shape
-    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, 12, 11
-    dataset.PixelRepresentation = 0
-    dataset.WindowCenter, dataset.WindowWidth, dataset.VOILUTFunction = "2048", "4096", "LINEAR"
-    for keyword, value in attributes.items():
-        if value is None:
-            del dataset[keyword]
-        else:
-            setattr(dataset, keyword, value)
-    dataset.PixelData = pixels.astype("<u2").tobytes()
-    dataset.save_as(path, enforce_file_format=True)
-    return path
-
-
-def expected(gray: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-    """What the threshold network says of gray values in [0, 1]."""
-    return np.where(gray > 0.7, Label.PECTORAL_MUSCLE, np.where(gray > 0.3, Label.BREAST, 0)).astype(np.uint8)
-
-
-def agree(mask: npt.NDArray[np.uint8], gray: npt.NDArray[Any]) -> bool:
-    """Equal, but where bfloat16 can't tell a gray value from the threshold."""
-    clear = (np.abs(gray - 0.3) > 0.004) & (np.abs(gray - 0.7) > 0.004)
-    return bool(clear.mean() > 0.9 and (mask == expected(gray))[clear].all())
-
-
-# --- where a mask lies -----------------------------------------------------------------------------------------------
+# --- the position of a mask ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("plan_spacing", [0.4, 0.8])
@@ -98,13 +37,13 @@ def test_the_edge_of_an_off_centre_shape_is_exact_to_half_a_native_pixel(
     y = (np.arange(round(61 / spacing[0])) + 0.5) * spacing[0]
     x = (np.arange(round(43 / spacing[1])) + 0.5) * spacing[1]
     away = np.hypot(y[:, None] - centre[0], x[None, :] - centre[1]) - radius
-    image = (1000 * np.clip(0.3 - away / 4, 0, 1)).astype(np.uint16)  # a slope of 4 mm: no sampling hides the edge
+    image = (1000 * np.clip(0.3 - away / 4, 0, 1)).astype(np.uint16)  # a slope of 4 mm keeps the edge in any sampling
     image[0, 0], image[0, 1] = 0, 1000
     mask = segmenter.predict(image, spacing=spacing)
     wrong = (mask > 0) != (away < 0)
     assert mask.shape == image.shape
     assert np.abs(away[wrong]).max(initial=0) < min(spacing) / 2
-    # A shift of the whole by a fraction of a pixel would be seen in the centre of mass.
+    # The centre of mass would show a shift of the whole mask by a fraction of a pixel.
     rows, columns = np.nonzero(mask)
     assert y[rows].mean() == pytest.approx(centre[0], abs=0.005)
     assert x[columns].mean() == pytest.approx(centre[1], abs=0.005)
@@ -114,25 +53,6 @@ def test_every_grid_gets_its_own_mask_back(segmenter: Segmenter) -> None:
     for shape in ((1, 1), (3, 200), (117, 64), (63, 65)):
         image = np.linspace(0, 1, shape[0] * shape[1]).reshape(shape)
         assert segmenter.predict(image, spacing=0.1).shape == shape
-
-
-def test_padding_and_stretching_do_not_move_the_image() -> None:
-    assert plan_grid((666, 541), (0.4, 0.4), (0.4, 0.4)) == ((666, 541), (0.4, 0.4))
-    size, pitch = plan_grid((666, 541), (0.4, 0.4), (0.8, 0.8))
-    # nnU-Net reads 0.4 from a float32, so 270.5 is rounded up and not to even.
-    assert size == (333, 271)
-    assert pitch[0] * size[0] == pytest.approx(666 * 0.4) and pitch[1] * size[1] == pytest.approx(541 * 0.4)
-
-
-def test_nnunet_resamples_to_the_same_grid() -> None:
-    from nnunetv2.preprocessing.resampling.default_resampling import resample_data_or_seg_to_shape
-
-    from maseg_nnunet.prediction.segmenter import _to_size
-
-    image = np.random.default_rng(0).random((37, 23), dtype=np.float32)
-    for order, size in ((1, (19, 12)), (1, (74, 46)), (3, (19, 12))):
-        theirs = resample_data_or_seg_to_shape(image[None, None], (1, *size), (1, 1, 1), (1, 1, 1), order=order)
-        np.testing.assert_allclose(_to_size(image, size, order), theirs[0, 0], atol=2e-6)
 
 
 # --- what the network sees -------------------------------------------------------------------------------------------
@@ -170,19 +90,19 @@ def test_an_image_in_which_nothing_can_be_seen_gives_an_empty_mask(segmenter: Se
 
 def test_mirroring_averages_with_the_mirrored_image_alone(model: Path) -> None:
     mirrored = Segmenter(model, device="cpu", tta=True, keep_largest=False)
-    # Made lopsided: the network looks one pixel to the left.
+    # The network is made asymmetric: it looks one pixel to the left.
     for segmenter in (mirrored, plain := Segmenter(model, device="cpu", keep_largest=False)):
         with torch.no_grad():
             kernel = segmenter._network.get_parameter("encoder.0.0.weight")
             kernel[0, 0, 1] = torch.tensor([1.0, 0.0, 0.0])
     image = gradient(40, 41)[:, :40]
-    prepared = plain.prepare(_mammogram(image))
-    other = plain.prepare(_mammogram(np.ascontiguousarray(image[:, ::-1])))
+    prepared = plain.prepare(mammogram_of(image))
+    other = plain.prepare(mammogram_of(np.ascontiguousarray(image[:, ::-1])))
     expected_logits = (plain.logits([prepared])[0] + plain.logits([other])[0][:, :, ::-1]) / 2
-    found = mirrored.logits([mirrored.prepare(_mammogram(image))])[0]
+    found = mirrored.logits([mirrored.prepare(mammogram_of(image))])[0]
     np.testing.assert_allclose(found, expected_logits, atol=0.05)
     assert np.abs(found - plain.logits([prepared])[0]).max() > 0.1
-    upside_down = plain.logits([plain.prepare(_mammogram(np.ascontiguousarray(image[::-1])))])[0][:, ::-1]
+    upside_down = plain.logits([plain.prepare(mammogram_of(np.ascontiguousarray(image[::-1])))])[0][:, ::-1]
     assert np.abs(found - (expected_logits + upside_down) / 2).max() > 0.05
 
 
@@ -190,16 +110,16 @@ def test_mirroring_averages_with_the_mirrored_image_alone(model: Path) -> None:
 def test_an_image_stored_sideways_gets_the_mask_of_the_upright_one(
     model: Path, segmenter: Segmenter, orientation: tuple[str, str], turns: int
 ) -> None:
-    # Black margins, so that only a part of it is seen, and pixels that are not square.
+    # Black margins, so that the network sees only a part of the image, and pixels that are not square.
     image = np.pad(gradient(41, 52)[:, ::-1], ((3, 0), (0, 7)))
-    upright = replace(_mammogram(image), spacing=(0.3, 0.4))
+    upright = replace(mammogram_of(image), spacing=(0.3, 0.4))
     stored = replace(
         upright,
         pixels=np.rot90(image, -turns),
         spacing=(0.3, 0.4) if turns == 2 else (0.4, 0.3),
         patient_orientation=orientation,
     )
-    # The network sees the upright one; what it makes of a pixel here hangs on that pixel alone, and would not tell.
+    # The network must see the upright image. Its labels depend on single pixels, so they would not show a turned one.
     seen = segmenter.prepare(upright).image
     assert seen is not None
     np.testing.assert_array_equal(segmenter.prepare(stored).image, seen)
@@ -208,7 +128,7 @@ def test_an_image_stored_sideways_gets_the_mask_of_the_upright_one(
     assert len(np.unique(mask)) == 3 and found.flags["C_CONTIGUOUS"]
     np.testing.assert_array_equal(found, np.rot90(mask, -turns))
     np.testing.assert_array_equal(likewise, np.rot90(probabilities, -turns, axes=(1, 2)))
-    # Cleaned while it is upright: the chest wall, right here, is looked for on the left and right alone.
+    # The mask is cleaned up while it is upright, because only the left and the right are searched for a chest wall.
     cleaning = Segmenter(model, device="cpu")
     clean = cleaning.predict(upright)
     assert (clean == Label.PECTORAL_MUSCLE).any()
@@ -218,20 +138,15 @@ def test_an_image_stored_sideways_gets_the_mask_of_the_upright_one(
     assert blank.shape == certain.shape[1:] == stored.shape and not blank.any()
 
 
-def _mammogram(pixels: npt.NDArray[Any]) -> Mammogram:
-    luts = CaseLuts(False, 0, (LookUpTable("NORMAL", Function.LINEAR, 2048, 4096),))
-    return Mammogram(Path(), pixels, SPACING, "given", luts, Intent.PROCESSED)
-
-
 def test_folding_batch_norms_changes_nothing_that_is_seen(tmp_path: Path) -> None:
-    from maseg_nnunet.models.folder import load_model
+    from maseg_nnunet.models.model import load_model
     from maseg_nnunet.network import UNet
 
     torch.manual_seed(0)
     network = UNet(1, 3, features_per_stage=(4, 8), dropout=0.0)
     with torch.no_grad():
         for _ in range(5):
-            network.train()(torch.rand(2, 1, 64, 48))  # statistics that are not those of a new network
+            network.train()(torch.rand(2, 1, 64, 48))  # so that the statistics are not those of a new network
     architecture = {
         "network_class_name": "maseg_nnunet.network.UNet",
         "arch_kwargs": {"features_per_stage": [4, 8], "strides": [[1, 1], [2, 2]]},
@@ -240,7 +155,7 @@ def test_folding_batch_norms_changes_nothing_that_is_seen(tmp_path: Path) -> Non
     folder = write_model(tmp_path / "model", network.eval(), patch=(48, 40), architecture=architecture)
     segmenter = Segmenter(folder, device="cpu")
     assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in segmenter._network.modules())
-    prepared = segmenter.prepare(_mammogram(gradient()))
+    prepared = segmenter.prepare(mammogram_of(gradient()))
     with torch.inference_mode():
         plain = load_model(folder).network(torch.from_numpy(prepared.image)[None, None])[0]
         exact = segmenter._network(torch.from_numpy(prepared.image)[None, None])[0]
@@ -249,8 +164,8 @@ def test_folding_batch_norms_changes_nothing_that_is_seen(tmp_path: Path) -> Non
 
 
 def test_a_batch_gives_what_each_image_gives_alone(segmenter: Segmenter) -> None:
-    batch = [segmenter.prepare(_mammogram(np.roll(gradient(), shift, axis=1))) for shift in (0, 7, 20)]
-    empty = segmenter.prepare(_mammogram(np.zeros_like(gradient())))
+    batch = [segmenter.prepare(mammogram_of(np.roll(gradient(), shift, axis=1))) for shift in (0, 7, 20)]
+    empty = segmenter.prepare(mammogram_of(np.zeros_like(gradient())))
     together = segmenter.logits([batch[0], empty, *batch[1:]])
     for prepared, logits in zip(batch, [together[0], *together[2:]], strict=True):
         np.testing.assert_allclose(logits, segmenter.logits([prepared])[0], atol=1e-3)
@@ -274,20 +189,7 @@ def test_an_array_must_be_an_image_with_a_spacing(segmenter: Segmenter) -> None:
         Segmenter(device="cuda:77")
 
 
-def test_an_imported_model_sees_what_it_was_trained_on(tmp_path: Path) -> None:
-    imported = Segmenter(
-        write_model(tmp_path / "model", maseg={"inversion": False, "scaling": "min-max"}), device="cpu"
-    )
-    pixels = 1000 + gradient() // 4
-    image = imported.prepare(read_mammogram(write_dicom(tmp_path / "a.dcm", pixels))).image
-    assert image is not None and (image.min(), image.max()) == (0, 1)
-    inverted = imported.prepare(
-        read_mammogram(write_dicom(tmp_path / "b.dcm", pixels, PhotometricInterpretation="MONOCHROME1"))
-    )
-    np.testing.assert_array_equal(inverted.image, image)
-
-
-# --- the mistakes of the published program, each once ----------------------------------------------------------------
+# --- the mistakes of the published program ---------------------------------------------------------------------------
 
 
 def test_the_mask_of_a_flipped_image_fits_the_image(segmenter: Segmenter, tmp_path: Path) -> None:
@@ -344,7 +246,7 @@ def test_filling_holes_leaves_the_muscle_alone() -> None:
     muscle = mask == Label.PECTORAL_MUSCLE
     assert muscle.any()
     mask[:, 0][muscle[:, 0]] = Label.BREAST
-    mask[0][muscle[0]] = Label.BREAST  # now the breast goes around its muscle, which is a hole of label 1
+    mask[0][muscle[0]] = Label.BREAST  # now the breast surrounds its muscle, which is a hole in label 1
     enclosed = mask == Label.PECTORAL_MUSCLE
     y, x = np.argwhere(mask == Label.BREAST).mean(axis=0).astype(int)
     broken = mask.copy()
@@ -354,7 +256,7 @@ def test_filling_holes_leaves_the_muscle_alone() -> None:
 
 
 def test_one_scaling_for_every_kind_of_input(segmenter: Segmenter, tmp_path: Path) -> None:
-    """The same picture, far from zero, as an array, as a PNG and as DICOM without look-up table."""
+    """The same image, with values far from zero, as an array, as a PNG and as DICOM without a look-up table."""
     import cv2
 
     pixels = 1000 + gradient() // 2
@@ -375,14 +277,14 @@ def test_a_file_that_can_t_be_used_is_refused(segmenter: Segmenter, tmp_path: Pa
 
 
 def test_black_margins_are_cut_off_and_are_background(model: Path) -> None:
-    """An image within margins that are exactly black gets the mask that it gets without them, in its own place."""
+    """Margins that are exactly black do not change the mask of the image within them."""
     segmenter = Segmenter(model, "cpu", keep_largest=False)
     rng = np.random.default_rng(5)
     inner = cv2.GaussianBlur(rng.uniform(0.2, 1, (400, 300)).astype(np.float32), (0, 0), 9)
     inner = (inner - inner.min()) / (inner.max() - inner.min()) * 0.9 + 0.1
-    inner[0, 0] = 1.0  # both have the range 0 to 1
+    inner[0, 0] = 1.0  # both images have the range 0 to 1
     inner[-1, -1] = 0.0
-    # 32 and 16 pixels of 0.1 mm are 8 and 4 of the converted grid: the same pixels are seen.
+    # 32 and 16 pixels of 0.1 mm are 8 and 4 of the converted grid, so the network sees the same pixels.
     framed = np.pad(inner, ((32, 48), (16, 64)))
     (small, p_small), (large, p_large) = (
         segmenter.predict(image, 0.1, probabilities=True) for image in (inner, framed)
@@ -392,7 +294,7 @@ def test_black_margins_are_cut_off_and_are_background(model: Path) -> None:
     outside[place] = False
     assert not large[outside].any()
     assert (p_large[0][outside] == 1).all()
-    # The padding's interpolation reaches into the converted pixels at the border.
+    # Interpolation with the padding changes the converted pixels at the border.
     core = slice(8, -8), slice(8, -8)
     assert (large[place][core] == small[core]).mean() > 0.999
     for one, other in zip(p_large, p_small, strict=True):

@@ -1,4 +1,4 @@
-"""Which files are read, and what their results are called."""
+"""The files that are read, and the names of their results."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_name_that_is_a_uid_is_kept_whole(tmp_path: Path) -> None:
     exams = touch(tmp_path / "exams", "1.2.840.5", "1.2.840.6", "1.2.840.6.dcm")
     found = list(find_sources([exams], tmp_path / "out"))
     assert stems(found) == ["1.2.840.5", "1.2.840.6"]
-    assert list(problems(found)) == ["1.2.840.6"], "the file with the ending of DICOM comes first"
+    assert list(problems(found)) == ["1.2.840.6"], "the file with the ending .dcm comes first"
 
 
 def test_of_two_results_of_one_name_the_second_is_refused(tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_results_never_go_among_inputs(tmp_path: Path) -> None:
         list(find_sources([exams], exams))
     with pytest.raises(UsageError, match="is the input folder"):
         list(find_sources([exams / "x.png"], exams))
-    # exams/exams/x.png, predicted into the folder above, would be written to exams/x.png itself
+    # The result of exams/exams/y.png, predicted into the folder above, would be written to exams/y.png.
     touch(exams, "exams/y.png", "other/z.png")
     found = list(find_sources([exams], tmp_path))
     assert set(problems(found)) == {"exams/y.png"}
@@ -88,7 +88,7 @@ def test_several_inputs_are_relative_to_what_they_share(tmp_path: Path) -> None:
     inputs = [tmp_path / "one" / "a", tmp_path / "two" / "x.dcm", tmp_path / "two"]
     found = list(find_sources(inputs, tmp_path / "out"))
     assert stems(found) == ["one/a/x", "two/x", "two/y"]
-    assert not problems(found), "a file that is named twice comes once"
+    assert not problems(found), "a file that is named twice is listed once"
 
 
 def test_a_list_names_files_and_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,7 +97,7 @@ def test_a_list_names_files_and_folders(tmp_path: Path, monkeypatch: pytest.Monk
     listed.write_text(f"exams/x.dcm\n\n{tmp_path / 'more'}\nexams/missing.dcm\n")
     monkeypatch.chdir(tmp_path)
     found = list(find_sources([Path("list.txt")], tmp_path / "out"))
-    # One that is missing is found out when it is read: the rest goes on.
+    # Reading reports a missing file, and the run continues.
     assert stems(found) == ["exams/x", "more/y", "exams/missing"]
     assert all(source.path.is_absolute() for source in found)
     listed.write_text("\n")
@@ -108,7 +108,7 @@ def test_a_list_names_files_and_folders(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_listed_file_of_the_output_folder_is_refused(tmp_path: Path) -> None:
     touch(tmp_path, "x.dcm", "out/x.png")
     found = list(find_sources([tmp_path / "x.dcm", tmp_path / "out" / "x.png"], tmp_path / "out"))
-    assert problems(found) == {"out/x.png": "it lies in the output folder"}
+    assert problems(found) == {"out/x.png": "it is in the output folder"}
 
 
 def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
 
 def test_a_missing_input_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="does not exist"):
-        find_sources([tmp_path / "nowhere"], tmp_path / "out")  # before the first is asked for
+        find_sources([tmp_path / "nowhere"], tmp_path / "out")  # before the first file is asked for
 
 
 def test_a_tree_is_listed_as_it_is_needed(tmp_path: Path) -> None:
@@ -129,11 +129,11 @@ def test_a_tree_is_listed_as_it_is_needed(tmp_path: Path) -> None:
     found = find_sources([exams], tmp_path / "out")
     assert next(found).stem == "a/x"
     touch(exams, "a/b/y.dcm")
-    assert stems(found) == []  # a's folders were read with a
+    assert stems(found) == []  # the names in a were read before
     found = find_sources([exams], tmp_path / "out")
     assert next(found).stem == "a/x"
     touch(exams, "a/b/z.dcm")
-    assert stems(found) == ["a/b/y", "a/b/z"], "a folder is read when its turn comes"
+    assert stems(found) == ["a/b/y", "a/b/z"], "a folder is read only when its turn comes"
 
 
 def test_what_can_not_be_asked_about_is_left_to_the_reader(tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_what_can_not_be_asked_about_is_left_to_the_reader(tmp_path: Path) -> No
     (exams / "loop").symlink_to(exams / "loop")
     assert stems(find_sources([exams], tmp_path / "out")) == ["loop", "x"]
     listed = tmp_path / "list.txt"
-    # PowerShell writes UTF-16: every second character is a null byte.
+    # PowerShell writes UTF-16, where every second character is a null byte.
     listed.write_bytes(f"{exams / 'x.dcm'}\n{exams / 'loop'}\n".encode() + "a.dcm\n".encode("utf-16"))
     found = list(find_sources([listed], tmp_path / "out"))
     assert len(found) >= 3 and not problems(found[:2])

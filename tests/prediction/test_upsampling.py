@@ -1,4 +1,4 @@
-"""Labels on the fine grid, against interpolating every pixel of every channel."""
+"""Labels on the fine grid, compared with interpolating every pixel of every channel."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maseg_nnunet.prediction import upsampling as labelling
+from maseg_nnunet.arrays import Spacing
+from maseg_nnunet.prediction import upsampling
 from maseg_nnunet.prediction.upsampling import labels_on_source
-from maseg_nnunet.resample import Spacing, image_to_source, target_shape
+from maseg_nnunet.resample import image_to_source, target_shape
 
 
 def slow(
     logits: npt.NDArray[np.float32], shape: tuple[int, int], spacing: Spacing, pitch: Spacing
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
-    """The labels, and where they are beyond rounding."""
+    """The labels, and where they do not depend on rounding."""
     fine = np.stack([image_to_source(channel, shape, spacing, pitch) for channel in logits])
     ranked = np.sort(fine, axis=0)
     return fine.argmax(axis=0).astype(np.uint8), ranked[-1] - ranked[-2] > 1e-4
@@ -47,7 +48,7 @@ def test_every_pixel_gets_the_label_of_its_largest_interpolated_logit(
 def test_the_size_of_the_parts_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     logits = np.random.default_rng(0).normal(size=(3, 20, 30)).astype(np.float32)
     whole = labels_on_source(logits, (123, 181), (0.065, 0.066), (0.4, 0.4))
-    monkeypatch.setattr(labelling, "CELLS_AT_ONCE", 7)
+    monkeypatch.setattr(upsampling, "CELLS_AT_ONCE", 7)
     np.testing.assert_array_equal(labels_on_source(logits, (123, 181), (0.065, 0.066), (0.4, 0.4)), whole)
 
 

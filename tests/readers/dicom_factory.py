@@ -1,7 +1,7 @@
-"""Small DICOM mammograms as a test wants them: valid by default, any attribute changed, in any transfer syntax.
+"""Make small DICOM mammograms for tests: valid by default, with any attribute changed, in any transfer syntax.
 
-`write(path)` is a Hologic MLO of 48 x 40 pixels; keyword arguments are attributes by their DICOM keyword, None takes
-one away. Pixels are encoded by other code than what reads them, as far as there is any.
+`write(path)` writes a Hologic MLO of 48 x 40 pixels. Keyword arguments are attributes by their DICOM keyword; None
+removes one. Pixels are encoded by other code than the code that reads them, if there is any.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ LOSSY = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEGLSNearLossless, ui
 
 
 def picture(rows: int = ROWS, columns: int = COLUMNS, bits: int = 12) -> npt.NDArray[np.uint16]:
-    """A bright half disc at the left edge on dark ground, with some noise; uint16, within `bits`, never 0."""
+    """A bright half disc at the left edge on a dark background, with some noise; uint16, within `bits`, never 0."""
     row, column = np.mgrid[:rows, :columns]
     distance = np.hypot(row / rows - 0.5, column / columns)
     noise = np.random.default_rng(1).uniform(0, 0.05, distance.shape)
@@ -50,7 +50,7 @@ def picture(rows: int = ROWS, columns: int = COLUMNS, bits: int = 12) -> npt.NDA
 
 
 def item(**attributes: Any) -> Dataset:
-    """A data set of the attributes given, as an item of a sequence."""
+    """A data set with these attributes, as an item of a sequence."""
     dataset = Dataset()
     for keyword, value in attributes.items():
         _set(dataset, keyword, value)
@@ -63,7 +63,7 @@ def code(value: str, scheme: str = "SCT", **attributes: Any) -> Dataset:
 
 
 def table(values: Any, *, first: int = 0, bits: int = 12, explanation: str = "", vr: str = "OW") -> Dataset:
-    """An item of VOILUTSequence or ModalityLUTSequence. `vr` OW: words, OB-like bytes are given as bytes."""
+    """An item of VOILUTSequence or ModalityLUTSequence. `values` are words, or bytes for 8-bit entries."""
     entry = item(LUTExplanation=explanation) if explanation else Dataset()
     count = len(values) % 65536
     entry.add_new("LUTDescriptor", "SS" if first < 0 else "US", [count, first, bits])
@@ -83,7 +83,7 @@ def make(
     syntax: str = uid.ExplicitVRLittleEndian,
     **attributes: Any,
 ) -> Dataset:
-    """A data set with its file meta information. `pixels` lie in memory as they shall lie in the file."""
+    """A data set with its file meta information. `pixels` are in memory as they will be in the file."""
     pixels = picture(bits=bits) if pixels is None else pixels
     signed = np.issubdtype(pixels.dtype, np.signedinteger)
     dataset = item(
@@ -130,7 +130,7 @@ def make(
 
 
 def save(dataset: Dataset, path: Path, *, preamble: bool = True) -> Path:
-    """Write as a DICOM file, or without preamble and file meta information as very old ones are."""
+    """Write a DICOM file, without preamble and file meta information if asked for, as in very old files."""
     path.parent.mkdir(parents=True, exist_ok=True)
     syntax = dataset.file_meta.TransferSyntaxUID
     with _lenient():
@@ -160,7 +160,7 @@ def write(
 
 
 def encode(pixels: npt.NDArray[Any], syntax: str, bits: int) -> bytes:
-    """PixelData's value in a transfer syntax: native bytes, or one frame encapsulated."""
+    """The value of PixelData in a transfer syntax: native bytes, or one encapsulated frame."""
     if syntax == uid.ExplicitVRBigEndian:
         return _even(pixels.astype(pixels.dtype.newbyteorder(">")).tobytes())
     if not uid.UID(syntax).is_compressed or syntax == uid.DeflatedExplicitVRLittleEndian:
@@ -223,7 +223,7 @@ def _set(dataset: Dataset, keyword: str, value: Any) -> None:
 
 @contextmanager
 def _lenient() -> Iterator[None]:
-    """Illegal values are what some tests are about."""
+    """Let pydicom write illegal values, which some tests need."""
     before = pydicom.config.settings.writing_validation_mode
     pydicom.config.settings.writing_validation_mode = pydicom.config.IGNORE
     try:

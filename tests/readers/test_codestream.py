@@ -41,7 +41,7 @@ def test_a_thumbnail_in_the_header_is_no_end() -> None:
 
 def test_an_end_in_the_middle_is_noticed() -> None:
     middle = len(JPEG) // 2
-    with pytest.raises(CodestreamError, match="before its data do"):
+    with pytest.raises(CodestreamError, match="before the end of its data"):
         check_jpeg_end(JPEG[:middle] + b"\xff\xd9" + JPEG[middle + 2 :])
 
 

@@ -1,4 +1,4 @@
-"""Files that DCMTK compressed: another implementation of every codec it has. Skipped where it is not installed."""
+"""Read files that DCMTK compressed, which has its own implementation of every codec. Skipped if it is not installed."""
 
 import shutil
 import subprocess
@@ -54,7 +54,7 @@ def test_an_overlay_in_the_high_bits_survives_compression_and_is_taken_out(tmp_p
 
 
 def decompressed(path: Path) -> npt.NDArray[np.integer]:
-    """The pixels as DCMTK's own decoder gives them."""
+    """The pixels as DCMTK's own decoder returns them."""
     dataset = pydicom.dcmread(convert(path, "dcmdjpls" if "JPEG-LS" in syntax_of(path).name else "dcmdjpeg"))
     return dataset.pixel_array
 

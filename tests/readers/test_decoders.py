@@ -74,7 +74,7 @@ def test_two_other_decoders_of_lossless_jpeg_agree_on_real_files(real_dicom: Pat
     assert compared == 5
 
 
-# CRC-32 of the pixels, as little-endian words, that pydicom 3.0 decodes with python-gdcm 3.2.
+# CRC-32 of the pixels, as little-endian words, decoded by pydicom 3.0 with python-gdcm 3.2.
 REAL_SUMS = {
     "GE_RCC.dcm": 3166180047,
     "GE_SIGMOID_3LUT_RMLO.dcm": 2558784417,
@@ -169,14 +169,14 @@ def test_a_frame_that_is_cut_off_is_refused(tmp_path: Path, syntax: uid.UID, kee
     pixels, bits = SAMPLES["8 bit"]
     frame = encode_frame(pixels, syntax, bits)
     dataset = make(pixels, bits=bits, syntax=syntax)
-    # What encapsulates pads to even length, and RLE frames may be padded too: two bytes at least must go.
+    # Encapsulation pads to even length, and RLE frames may be padded too, so more than two bytes must be cut off.
     dataset.PixelData = encapsulate([frame[: min(int(len(frame) * keep), len(frame) - 3)] or b"\0\0"])
     with pytest.raises(RefusedError) as caught:
         read_mammogram(save(dataset, tmp_path / "image"))
     assert caught.value.reason in (Reason.TRUNCATED, Reason.UNREADABLE)
 
 
-# An RLE frame knows how many samples it has, not how they are arranged.
+# An RLE frame has a number of samples but no rows and columns.
 @pytest.mark.parametrize(
     ("syntax", "change"),
     [

@@ -19,7 +19,7 @@ from tests.readers.dicom_factory import LOSSLESS, LOSSY, code, item, make, pictu
 
 
 def refusal(path: Path) -> Reason:
-    """The reason that both readers give."""
+    """The reason for which both readers refuse the file."""
     reasons = []
     for read in (read_header, read_mammogram):
         with pytest.raises(RefusedError) as caught:
@@ -41,6 +41,12 @@ def test_an_ordinary_mammogram(tmp_path: Path) -> None:
     assert (read.horizontal_flip, read.patient_orientation) == ("YES", ("A", "F"))
     assert read.flags == ()
     assert not read.luts.inverted
+
+
+def test_a_path_may_be_a_string(tmp_path: Path) -> None:
+    path = write(tmp_path / "image.dcm")
+    assert read_mammogram(str(path)).path == path
+    assert read_header(str(path)).path == path
 
 
 def test_the_header_alone_says_the_same(tmp_path: Path) -> None:
@@ -220,7 +226,7 @@ def test_files_that_can_not_be_opened(tmp_path: Path) -> None:
     assert refusal(tmp_path / "missing") is Reason.UNREADABLE
     assert refusal(tmp_path) is Reason.UNREADABLE
     os.mkfifo(tmp_path / "pipe")
-    assert refusal(tmp_path / "pipe") is Reason.UNREADABLE  # and does not wait
+    assert refusal(tmp_path / "pipe") is Reason.UNREADABLE  # and reading does not block
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     assert refusal(tmp_path / "loop") is Reason.UNREADABLE
 
@@ -274,7 +280,7 @@ def test_exams_of_six_makers(tmp_path: Path, vendor: str) -> None:
         assert Flag.CONTACT_MAGNIFICATION in read.flags
         shown = read.displayed()
         if read.intent is Intent.PROCESSED:
-            assert min(shown[0, 0], shown[0, -1]) < 0.1  # the ground is black, turned over or not
+            assert min(shown[0, 0], shown[0, -1]) < 0.1  # the background is black, inverted or not
         assert shown.max() > 0.5
 
 
@@ -305,7 +311,7 @@ REAL = {
 @pytest.mark.parametrize("name", REAL)
 def test_real_files_that_are_accepted(real_dicom: Path, name: str, tmp_path: Path) -> None:
     shape, vendor, view, side, spacing, flags = REAL[name]
-    # Under a name that tells nothing.
+    # A name that says nothing about view and side.
     shutil.copy(real_dicom / name, tmp_path / "x")
     read = read_mammogram(tmp_path / "x")
     assert (read.shape, read.vendor, read.view, read.side, read.flags) == (shape, vendor, view, side, flags)

@@ -32,7 +32,7 @@ def make_seg(
     syntax: str = uid.ExplicitVRLittleEndian,
     **attributes: Any,
 ) -> Dataset:
-    """A Segmentation, written by hand: only what a reader looks at."""
+    """A Segmentation written by hand, with only the attributes that a reader needs."""
     rows, columns = frames[0].shape
     bits = 1 if kind == "BINARY" else 8
     seg = item(
@@ -102,7 +102,7 @@ def test_what_we_write_is_what_we_read(tmp_path: Path) -> None:
         path = tmp_path / f"{name}.dcm"
         write_dicom_seg(path, mask, source, (0.07, 0.07), Side.LEFT, algorithm, datetime(2024, 1, 2))
         np.testing.assert_array_equal(read_mask(path, SHAPE), mask)
-        assert mask_instance_uid(path) == SOURCE
+        assert mask_instance_uid(path) == mask_instance_uid(str(path)) == SOURCE
 
 
 @pytest.mark.parametrize("order", [(1, 2), (2, 1)])

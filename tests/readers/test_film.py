@@ -61,7 +61,7 @@ def test_gray_images(tmp_path: Path, content: bytes, pixels: np.ndarray, name: s
 
 
 def test_the_same_picture_scales_alike_from_either_kind_of_file(tmp_path: Path) -> None:
-    # The published code scales by 255 here and by the image's own range there.
+    # The published code scales one kind by 255 and the other by the image's own range.
     for name, content in (("a.pgm", pgm(GRAY8, 255)), ("b.png", png(GRAY8)), ("c.png", png(GRAY8.astype(np.uint16)))):
         (tmp_path / name).write_bytes(content)
     shown = [read_mammogram(path, spacing_mm=0.2).displayed() for path in sorted(tmp_path.iterdir())]

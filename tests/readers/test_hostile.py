@@ -1,4 +1,4 @@
-"""Damaged files: a case, if any, keeps to every rule, and nothing but a refusal is raised."""
+"""Damaged files: what is read follows every rule, and the only error is a refusal."""
 
 import zlib
 from pathlib import Path
@@ -18,13 +18,13 @@ ITEM_END = b"\xfe\xff\x0d\xe0\0\0\0\0"
 SEQUENCE_END = b"\xfe\xff\xdd\xe0\0\0\0\0"
 
 CHANGES = 40
-"""For each transfer syntax: some hundreds in all."""
+"""Number of damaged files for each transfer syntax."""
 
 
 def check(read: Mammogram, clean: Mammogram) -> None:
-    """What holds for every case that is read, whatever its file says."""
+    """Check what holds for every image that is read, whatever its file says."""
     assert read.pixels.ndim == 2
-    # Another size can't be had from the same bytes but by exchanging or splitting the sides.
+    # The same bytes give another size only if rows and columns are exchanged or split.
     assert read.pixels.size == clean.pixels.size
     assert np.isfinite(read.pixels).all()
     assert all(0.02 <= value <= 1 for value in read.spacing)
@@ -38,7 +38,7 @@ def check(read: Mammogram, clean: Mammogram) -> None:
 
 
 def damage(data: bytes, rng: np.random.Generator, start: int, end: int) -> bytes:
-    """One to four bytes changed between `start` and `end`, sometimes bytes taken out, put in, or cut off."""
+    """Change one to four bytes between `start` and `end`; sometimes remove, insert or cut off bytes too."""
     broken = bytearray(data)
     for position in rng.integers(start, end, rng.integers(1, 5)):
         broken[position] = rng.integers(0, 256)
@@ -72,7 +72,7 @@ def test_damage_anywhere(tmp_path: Path, syntax: uid.UID) -> None:
         accepted += 1
         check(read, clean)
         read_header(path)
-    assert accepted < CHANGES  # else nothing was damaged
+    assert accepted < CHANGES  # else no change did any damage
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_damage_to_the_header_of_a_real_file(real_dicom: Path, tmp_path: Path, n
 @pytest.mark.parametrize("keep", [0.2, 0.5, 0.9, 0.99, 0.9999])
 def test_a_real_file_that_is_cut_off(real_dicom: Path, tmp_path: Path, name: str, keep: float) -> None:
     data = (real_dicom / name).read_bytes()
-    # Behind the pixels stand some private elements, whose loss is none.
+    # After the pixels there are some private elements that are not needed.
     end = data.rindex(b"\xfe\xff\xdd\xe0")
     (tmp_path / "image").write_bytes(data[: int(end * keep)])
     with pytest.raises(RefusedError):
@@ -118,7 +118,7 @@ def test_a_header_without_end(tmp_path: Path, syntax: uid.UID, kind: str) -> Non
     }[kind]
     write(tmp_path / "image", picture(), syntax=syntax)
     data = (tmp_path / "image").read_bytes()
-    begin = 144 + int.from_bytes(data[140:144], "little")  # behind the preamble and the file meta information
+    begin = 144 + int.from_bytes(data[140:144], "little")  # after the preamble and the file meta information
     body = data[begin:]
     if syntax.is_deflated:
         deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
@@ -130,7 +130,7 @@ def test_a_header_without_end(tmp_path: Path, syntax: uid.UID, kind: str) -> Non
 
 
 def _sequence(items: bytes, *, known_length: bool = True) -> bytes:
-    """(0008,1140) with these items, explicit little endian."""
+    """ReferencedImageSequence (0008,1140) with these items, explicit little endian."""
     length = len(items).to_bytes(4, "little") if known_length else b"\xff" * 4
     return b"\x08\x00\x40\x11SQ\0\0" + length + items + (b"" if known_length else SEQUENCE_END)
 

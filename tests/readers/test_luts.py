@@ -68,7 +68,7 @@ def test_voi_lut_function(tmp_path: Path, function: str | None) -> None:
         (windows(("NORMAL", 1, 9), VOILUTSequence=[table(RISING, explanation="NORMAL")]), 0, False),
         (windows(("SOFTER", 1, 9), VOILUTSequence=[table(RISING, explanation="OTHER")]), 0, False),
         ({**NO_WINDOW, "VOILUTSequence": [table(RISING), table(RISING // 2)]}, 0, False),
-        # passed over: decreasing, threshold, illegal, of one value
+        # skipped: decreasing, threshold, illegal, constant
         (windows(("SOFTER", 1, 9), VOILUTSequence=[table(FALLING, explanation="NORMAL")]), 0, True),
         ({**NO_WINDOW, "VOILUTSequence": [table(FALLING), table(RISING)]}, 1, True),
         (windows(("NORMAL", 1, 1), ("HARDER", 2, 9)), 0, True),
@@ -171,7 +171,7 @@ def test_ges_own_tables_on_real_files(real_dicom: Path) -> None:
         (lambda: table(np.arange(65536), bits=16), 0, np.arange(65536)),  # 0 entries in the descriptor
         (lambda: table(bytes(range(256)), bits=8), 0, np.arange(256)),
         (lambda: table(bytes(range(255)), bits=8), 0, np.arange(255)),
-        (lambda: table(np.arange(256), bits=8), 0, np.arange(256)),  # a word each
+        (lambda: table(np.arange(256), bits=8), 0, np.arange(256)),  # one word per entry
     ],
 )
 @pytest.mark.parametrize("syntax", [uid.ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian])
@@ -193,7 +193,7 @@ def test_a_table_in_big_endian(tmp_path: Path) -> None:
     ("signed", "written", "vr", "first"),
     [
         (True, -100, "SS", -100),
-        (True, 65436, "US", -100),  # the same word, read without its sign
+        (True, 65436, "US", -100),  # the same word, read as unsigned
         (False, 100, "US", 100),
         (False, -25536, "SS", 40000),
         (False, 40000, "US", 40000),
@@ -218,7 +218,7 @@ def test_a_table_that_its_descriptor_does_not_fit_is_left_out(tmp_path: Path, de
 
 
 def test_a_table_is_indexed_by_value_not_by_rank(tmp_path: Path) -> None:
-    # Only two values occur, far apart: by rank they would be the table's first two entries.
+    # Only two values occur, far apart. By rank they would be the first two entries of the table.
     pixels = np.where(picture() > 2000, 3000, 1000).astype(np.uint16)
     found = read_mammogram(write(tmp_path / "image", pixels, **NO_WINDOW, VOILUTSequence=[table(RISING)]))
     assert set(np.unique(found.displayed())) == {np.float32(1000 / 4095), np.float32(3000 / 4095)}

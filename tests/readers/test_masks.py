@@ -37,9 +37,10 @@ def refusal(path: Path, shape: tuple[int, int] = SHAPE, labels: Mapping[int, int
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_format(tmp_path: Path, name: str) -> None:
-    read = read_mask(save(tmp_path / name, MASK), SHAPE)
-    assert read.dtype == np.uint8
-    np.testing.assert_array_equal(read, MASK)
+    path = save(tmp_path / name, MASK)
+    for read in (read_mask(path, SHAPE), read_mask(str(path), SHAPE)):
+        assert read.dtype == np.uint8
+        np.testing.assert_array_equal(read, MASK)
 
 
 @pytest.mark.parametrize("name", FORMATS[:-1])
@@ -133,7 +134,7 @@ def test_a_mask_that_is_cut_off_is_refused(tmp_path: Path, name: str) -> None:
 def test_a_compressed_mask_that_grows_without_end_is_refused(tmp_path: Path) -> None:
     data = save(tmp_path / "mask.nii", MASK).read_bytes()
     (tmp_path / "mask.nii.gz").write_bytes(gzip.compress(data + b"\0" * (200 << 20)))
-    np.testing.assert_array_equal(read_mask(tmp_path / "mask.nii.gz", SHAPE), MASK)  # nobody reads on
+    np.testing.assert_array_equal(read_mask(tmp_path / "mask.nii.gz", SHAPE), MASK)  # the rest is not read
     wide = bytearray(data)
     struct.pack_into("<3h", wide, 40, 2, 30_000, 30_000)
     (tmp_path / "mask.nii.gz").write_bytes(gzip.compress(bytes(wide) + b"\0" * (200 << 20)))

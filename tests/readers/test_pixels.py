@@ -45,7 +45,7 @@ def images(draw: st.DrawFn) -> dict[str, Any]:
 
 
 def reference(image: dict[str, Any]) -> tuple[list[float], list[bool]]:
-    """Pixel by pixel, in Python's integers: values after the modality LUT, and which are padding."""
+    """Compute pixel by pixel, in Python's integers: values after the modality LUT, and which are padding."""
 
     def signed(value: int) -> int:
         return value - (1 << image["stored"]) if image["signed"] and value >> (image["stored"] - 1) else value
@@ -66,7 +66,7 @@ def reference(image: dict[str, Any]) -> tuple[list[float], list[bool]]:
 @settings(max_examples=200, deadline=None)
 @given(image=images())
 def test_bits_sign_padding_and_rescale_against_a_slow_reference(image: dict[str, Any]) -> None:
-    def word(value: int) -> int:  # as a signed writer has it
+    def word(value: int) -> int:  # as a writer of signed values writes it
         return value - (1 << image["stored"]) if image["signed"] and value >> (image["stored"] - 1) else value
 
     dataset = make(
@@ -290,10 +290,10 @@ def test_a_file_that_inflates_without_end_is_refused_before_it_does(tmp_path: Pa
     bomb = deflater.compress(b"\0" * (200 << 20)) + deflater.flush()
     path.write_bytes(data[:begin] + bomb)
     assert refusal(path, max_megapixels=1).reason is Reason.TOO_LARGE
-    # pydicom ignores the length of the file meta information: a false one must not hide the transfer syntax.
+    # pydicom ignores the length of the file meta information, so a false length must not hide the transfer syntax.
     path.write_bytes(data[:140] + struct.pack("<L", 4) + data[144:begin] + bomb)
     assert refusal(path, max_megapixels=1).reason is Reason.UNREADABLE
-    # Nor must an element before it that is longer than what is looked at.
+    # Nor may an element before the transfer syntax that is longer than the part that is checked.
     long = b"\x02\x00\x02\x01OB\0\0" + struct.pack("<L", 8192) + bytes(8192)
     path.write_bytes(data[:144] + long + data[144:begin] + bomb)
     assert refusal(path, max_megapixels=1).reason is Reason.UNREADABLE
@@ -321,5 +321,5 @@ def test_a_file_that_is_cut_off_anywhere_is_refused(tmp_path: Path, syntax: uid.
 def test_a_file_beyond_all_limits_is_not_read(tmp_path: Path) -> None:
     path = write(tmp_path / "image")
     with path.open("r+b") as file:
-        file.truncate(1 << 36)  # a hole: takes no room on disk
+        file.truncate(1 << 36)  # a sparse file, which needs no space on disk
     assert refusal(path).reason is Reason.TOO_LARGE

@@ -27,7 +27,7 @@ def test_nothing_of_a_header_is_said(
     caplog.set_level(logging.DEBUG)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        # The file does make pydicom talk: else the test shows nothing.
+        # The file must make pydicom warn or log, or the test proves nothing.
         str(pydicom.dcmread(path))
         talked = len(caught) + len(caplog.records)
         caught.clear()

@@ -1,6 +1,6 @@
 import pytest
 
-from maseg_nnunet.readers.vendors import UNKNOWN, VENDORS, recognise
+from maseg_nnunet.readers.vendors import UNKNOWN, VENDORS, Vendor, recognise
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ from maseg_nnunet.readers.vendors import UNKNOWN, VENDORS, recognise
         ("SIEMENS", "Mammomat Inspiration", "siemens"),
         ("Siemens Healthineers", "MAMMOMAT Revelation", "siemens"),
         ("Planmed Oy", "Planmed Nuance", "planmed"),
-        # no Manufacturer, or none of the table: the model tells
+        # no Manufacturer, or one that is not in the table: the model decides
         ("", "Mammomat Inspiration", "siemens"),
         ("", "Senographe DS VERSION ADS_43", "ge"),
         ("An Archive Ltd", "Lorad Selenia", "hologic"),
@@ -41,3 +41,11 @@ def test_who_made_it(manufacturer: str, model: str, key: str) -> None:
 
 def test_ge_alone_leaves_its_sigmoid_unsaid() -> None:
     assert [key for key, vendor in VENDORS.items() if vendor.assumes_sigmoid] == ["ge"]
+
+
+@pytest.mark.parametrize("vendor", VENDORS.values(), ids=VENDORS)
+def test_the_row_says_what_the_code_does(vendor: Vendor) -> None:
+    for name in vendor.names:
+        assert vendor.key in (recognise(name, ""), recognise("", name))
+    assert vendor.unsaid.endswith(".")
+    assert ("is SIGMOID" in vendor.unsaid) == vendor.assumes_sigmoid

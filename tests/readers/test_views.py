@@ -98,7 +98,7 @@ def test_side(tmp_path: Path, attributes: dict[str, Any], side: Side) -> None:
         ("exam/20586908_6c613a14b80a8591_MG_R_CC_ANON.dcm", View.CC, Side.RIGHT),
         ("P_00001_LEFT_MLO/1.3.6.1/000000.dcm", View.MLO, Side.LEFT),
         ("right/mlo.dcm", View.MLO, Side.RIGHT),
-        ("CC/L/x.dcm", View.CC, Side.UNKNOWN),  # a folder L alone may be anything
+        ("CC/L/x.dcm", View.CC, Side.UNKNOWN),  # a folder L may mean anything
         ("a/b/c/d/LCC/1/2/3.dcm", View.CC, Side.LEFT),
         ("LCC/1/2/3/4.dcm", View.UNKNOWN, Side.UNKNOWN),  # too far away
         ("LCC_RMLO.dcm", View.UNKNOWN, Side.UNKNOWN),

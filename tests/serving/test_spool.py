@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,8 +21,8 @@ def _queued(queue: object) -> list[str]:
 
 
 def _die(spool: Spool) -> None:
-    """What the operating system does to the lock of a process that was killed."""
-    spool._close()
+    """Release the lock, as the operating system does for a process that was killed."""
+    spool.__exit__(None, None, None)
 
 
 def test_a_file_passes_from_folder_to_folder(tmp_path: Path) -> None:
@@ -146,11 +148,23 @@ def test_a_file_that_is_put_back_is_received_once_more(tmp_path: Path) -> None:
         assert spool.waiting() == 1
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no file locks")
 def test_one_process_at_a_time(tmp_path: Path) -> None:
-    with Spool(tmp_path / "spool"), pytest.raises(OutputError, match="another"):
-        Spool(tmp_path / "spool").__enter__()
-    with Spool(tmp_path / "spool"):
-        pass
+    code = f"""if True:
+        import sys
+        from pathlib import Path
+        from maseg_nnunet.serving.spool import Spool
+        with Spool(Path({str(tmp_path / "spool")!r})) as spool:
+            spool.store(b"x")
+            print("held", flush=True)
+            sys.stdin.read()"""
+    with subprocess.Popen([sys.executable, "-c", code], stdin=-1, stdout=-1, text=True) as other:
+        assert other.stdout is not None and other.stdout.readline() == "held\n"
+        with pytest.raises(OutputError, match="is used by another maseg serve"):
+            Spool(tmp_path / "spool").__enter__()
+        other.communicate("")
+    with Spool(tmp_path / "spool") as spool:
+        assert spool.waiting() == 1
 
 
 def test_a_folder_that_can_not_be_made(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from tests.trainers import tiny
 
 @pytest.fixture(scope="session")
 def tiny_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny data set, raw and preprocessed, made once."""
+    """The tiny data set, raw and preprocessed, made once a session."""
     base = tmp_path_factory.mktemp("tiny")
     tiny.make(base)
     return base
@@ -19,7 +19,7 @@ def tiny_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def tiny_base(tiny_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A copy of it for one test, with nnU-Net's variables set to it; one thread is enough for networks so small."""
+    """A copy of the tiny data set for one test, with nnU-Net's variables set to it. Torch uses one thread."""
     import torch
 
     threads = torch.get_num_threads()

@@ -1,4 +1,4 @@
-"""Two processes that train together decide alike, though each sees the loss of its own patches only."""
+"""Two processes that train together make the same decisions, although each sees only the loss of its own patches."""
 
 from __future__ import annotations
 
@@ -53,5 +53,5 @@ def test_all_ranks_decide_alike(tiny_base: Path, tmp_path: Path) -> None:
     expected = [judge(MEANS[: epoch + 1], 3) for epoch in range(len(MEANS))]
     assert first == second == [[p.best, p.stale, p.improved, p.stop] for p in expected]
     assert first[-1] == [2, 3, False, True]
-    # By its own losses, each rank would have decided otherwise.
+    # With only its own losses, each rank would have decided otherwise.
     assert judge(LOSSES[0][:5], 3).stop and judge(LOSSES[0], 3).best != 2

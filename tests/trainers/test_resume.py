@@ -1,4 +1,4 @@
-"""Through nnU-Net's own command: killed within an epoch, continued, and continued again when finished."""
+"""A training by nnU-Net's own command: killed within an epoch, continued, and continued again when finished."""
 
 from __future__ import annotations
 
@@ -15,16 +15,12 @@ import torch
 from tests.trainers import tiny
 
 TRAINER = '''
-import torch
 from maseg_nnunet.trainers.maseg_trainer import MasegTrainer
 
 class TinyTrainer(MasegTrainer):
-    """Epochs of a second; the validation loss is best in epoch 1, as far as early stopping can see."""
+    """Short epochs. Early stopping sees the best validation loss in epoch 1."""
     patience = 4
-
-    def __init__(self, plans, configuration, fold, dataset_json, device=torch.device("cuda")):
-        super().__init__(plans, configuration, fold, dataset_json, device)
-        self.num_iterations_per_epoch = 6
+    length = (200, 6)
 
     def on_validation_epoch_end(self, outputs):
         super().on_validation_epoch_end(outputs)
@@ -65,7 +61,7 @@ def test_a_killed_training_goes_on_where_it_was_and_stops_where_it_would_have(ti
     assert epochs(logs(output)[0])[-1] == 3
     latest = torch.load(output / "checkpoint_latest.pth", weights_only=True)
     finished = latest["current_epoch"]
-    # Killed within epoch 3, or right after its end: either way what was finished counts, and only that.
+    # Killed within epoch 3 or right after it. Only finished epochs count.
     assert finished in (3, 4) and len(latest["logging"]["val_losses"]) == finished
 
     subprocess.run([*arguments, "--c"], env=environment, check=True, capture_output=True)

@@ -1,4 +1,4 @@
-"""A tiny nnU-Net data set of synthetic mammograms, preprocessed, with a plan that trains in seconds."""
+"""A tiny nnU-Net data set of synthetic mammograms, raw and preprocessed, with plans of a tiny network."""
 
 from __future__ import annotations
 
@@ -37,24 +37,24 @@ FOLDERS: Final = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
 
 
 def environment(base: Path) -> dict[str, str]:
-    """The variables for nnU-Net's commands: its folders below `base`, loading in the training process, small pools."""
+    """Variables for nnU-Net's commands: folders below `base`, loading in the training process, pools of one process."""
     folders = {name: str(base / name) for name in FOLDERS}
     pools = dict.fromkeys(("nnUNet_def_n_proc", "nnUNet_npp", "nnUNet_nps"), "1")
     return {**folders, **pools, "nnUNet_n_proc_DA": "0", "nnUNet_extTrainer": str(trainers_folder())}
 
 
 def command(name: str) -> str:
-    """The path of one of nnU-Net's commands of this environment."""
+    """The path of a command of this environment."""
     return str(Path(sys.executable).with_name(name))
 
 
 def full_environment(base: Path) -> dict[str, str]:
-    """`environment` within this process's."""
+    """This process's environment with the variables of `environment`."""
     return os.environ | environment(base)
 
 
 def make(base: Path, women: int = 6) -> None:
-    """Write the raw data set (two images a woman, the last third of the women for validation) and preprocess it."""
+    """Write and preprocess the data set: two images of each woman, and the last third of the women for validation."""
     raw = base / "nnUNet_raw" / DATASET
     rows = [_write_case(raw, woman, side, woman >= women - women // 3) for woman in range(women) for side in "LR"]
     splits = {key: [row.case for row in rows if row.subset == key] for key in ("train", "val")}
@@ -68,7 +68,7 @@ def make(base: Path, women: int = 6) -> None:
 
 
 def plans() -> dict[str, Any]:
-    """A network of some thousand weights on patches of 96 x 80."""
+    """Plans of a small network on patches of 96 x 80 pixels."""
     linear = {"is_seg": False, "order": 1, "order_z": 0, "force_separate_z": None}
     configuration = {
         "data_identifier": f"{PLANS}_2d",
@@ -102,7 +102,7 @@ def plans() -> dict[str, Any]:
 
 
 def _preprocess(raw: Path, target: Path, dataset: dict[str, Any], cases: list[str]) -> None:
-    """nnU-Net's preprocessing, in this process: its command starts pools, which take longer than the work."""
+    """Run nnU-Net's preprocessing in this process: its command starts pools, which take longer than the work."""
     from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maseg_nnunet.dataset.voi_luts import read_voi_luts
-from maseg_nnunet.errors import DatasetError
 from maseg_nnunet.training.lut_jitter import (
     WITHOUT_HEADER,
     JitteredLut,
@@ -103,16 +98,3 @@ def test_without_a_header_the_normal_window_is_jittered(unit: float, seed: int) 
 def test_zero_jitter_without_header_is_the_clamp_of_inference() -> None:
     units = np.linspace(-1, 2, 50, dtype=np.float32).reshape(5, 10)
     assert np.allclose(random_gray(units, WITHOUT_HEADER, 0.0, np.random.default_rng()), units.clip(0, 1), atol=1e-6)
-
-
-def test_reads_what_conversion_writes_and_refuses_the_rest(tmp_path: Path) -> None:
-    path = tmp_path / "voi_luts.json"
-    case = CaseLuts(True, 0, (NORMAL["table"], HARDER["linear"]))
-    path.write_text(json.dumps({"case": case.to_json()}))
-    read = read_voi_luts(path)["case"]
-    assert read.inverted and read.luts[1].width == 800
-    assert np.array_equal(read.luts[0].values, CURVE)
-    for broken in ("[]", "{", '{"case": {}}', '{"case": {"inverted": 0, "base": 0, "luts": [{"function": "x"}]}}'):
-        path.write_text(broken)
-        with pytest.raises(DatasetError, match="voi_luts"):
-            read_voi_luts(path)

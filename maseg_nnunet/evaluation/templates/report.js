@@ -1,5 +1,5 @@
 "use strict";
-// Sort, filter and open the cases of the list; nothing else on the page needs a script.
+// Sorts, filters and opens the cases in the list. Nothing else on the page needs a script.
 (() => {
   const body = document.querySelector("#list tbody");
   const rows = Array.from(body.rows);
@@ -21,18 +21,18 @@
     document.querySelector("#count").textContent = `${visible().length} of ${rows.length} cases`;
   }
 
-  // An empty cell has no score: it stays at the end whichever way the list runs.
+  // Cells without a score stay at the end in both directions.
   function sort(header) {
     const column = header.cellIndex;
-    const falling = header.getAttribute("aria-sort") === "ascending";
+    const descending = header.getAttribute("aria-sort") === "ascending";
     headers.forEach((other) => other.setAttribute("aria-sort", "none"));
-    header.setAttribute("aria-sort", falling ? "descending" : "ascending");
+    header.setAttribute("aria-sort", descending ? "descending" : "ascending");
     const value = (row) => row.cells[column].dataset.value;
     const numeric = rows.every((row) => value(row) === "" || !Number.isNaN(Number(value(row))));
     const compare = (a, b) => {
       if (a === "" || b === "") return (a === "") - (b === "");
       const order = numeric ? Number(a) - Number(b) : a.localeCompare(b);
-      return falling ? -order : order;
+      return descending ? -order : order;
     };
     body.append(...Array.from(body.rows).sort((a, b) => compare(value(a), value(b))));
   }
@@ -66,7 +66,7 @@
     if (row && row.parentElement === body) open(row);
   }
 
-  // Not <button>: browsers leave form controls out of the header that they repeat on every printed page.
+  // Not <button>: browsers omit form controls from the header that they repeat on each printed page.
   headers.forEach((header) => {
     header.firstElementChild.addEventListener("click", () => sort(header));
     header.firstElementChild.addEventListener("keydown", (event) => {
@@ -94,7 +94,7 @@
     if (event.key === "ArrowRight") step(1);
     if (event.key === "ArrowLeft") step(-1);
   });
-  // So that the same point of a chart can be clicked again.
+  // Without the hash, the same point of a chart can be clicked again.
   viewer.addEventListener("close", () => { if (location.hash) history.replaceState(null, "", location.pathname + location.search); });
   window.addEventListener("hashchange", openNamed);
   filter();

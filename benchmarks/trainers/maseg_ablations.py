@@ -1,10 +1,8 @@
-"""Short trainings that tell what each part of the variety gains: MasegTrainerVaried's, and that without one part.
+"""Short trainings of MasegTrainerVaried, complete and without one part of its variety.
 
-`benchmarks/sources_left_out.py` compares them; all are as long, but that for `benchmarks/cross_validation.py`.
+`benchmarks/sources_left_out.py` and `benchmarks/cross_validation.py` train with them. nnU-Net finds them if
+nnUNet_extTrainer names this folder and that of MasegTrainer.
 """
-
-# nnU-Net comes without types:
-# mypy: disallow-subclassing-any=False
 
 from __future__ import annotations
 
@@ -16,7 +14,7 @@ from maseg_nnunet.training.varied_patches import VariedPatches, Variety
 
 
 class MasegTrainerVariedShort(MasegTrainerVaried):
-    """800 steps of MasegTrainerVaried."""
+    """800 steps of MasegTrainerVaried. The ablations are as long."""
 
     length = (16, 50)
     falling = None
@@ -26,7 +24,7 @@ class MasegTrainerVariedShort(MasegTrainerVaried):
 
 
 class MasegTrainerVariedMedium(MasegTrainerVariedShort):
-    """3,000 steps of MasegTrainerVaried: muscles of CC views take more than 800 to learn."""
+    """3,000 steps of MasegTrainerVaried: the muscles of CC views take longer to learn than the short training lasts."""
 
     length = (30, 100)
 
@@ -68,7 +66,7 @@ class MasegTrainerVariedNoFilmEdges(MasegTrainerVariedShort):
 
 
 class MasegTrainerVariedNoTissue(MasegTrainerVariedShort):
-    """Without rims and muscles of another brightness."""
+    """Without changes of the brightness of rims and muscles."""
 
     loader = staticmethod(partial(VariedPatches, variety=Variety(rims=0, muscles=0)))
 

@@ -1,0 +1,5 @@
+"""`python -m maseg_nnunet` is `maseg`."""
+
+from maseg_nnunet.cli.main import main
+
+main()

@@ -84,7 +84,7 @@ def views() -> str:
     """The views that are told apart."""
     from maseg_nnunet.mammogram import View
 
-    rows = ((f"`{view.value}`", view.title, "yes" if view.is_mlo_like else "") for view in View if view.value)
+    rows = ((f"`{view.value}`", view.meaning, "yes" if view.is_mlo_like else "") for view in View if view.value)
     return _table(("view", "name", "a large muscle is expected"), rows)
 
 

@@ -1,6 +1,6 @@
-"""Where the chest wall is in a mammogram, from the outline of the breast alone.
+"""Find the chest wall in a mammogram, from the outline of the breast alone.
 
-The gray values do not help: films have black margins on both sides, and raw images may have white air.
+Gray values do not help: films have black margins on both sides, and raw images may have white air.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ import numpy as np
 from maseg_nnunet.arrays import Indices, Region
 
 SLOPES: Final = np.tan(np.radians([0, 2, -2, 4, -4, 6, -6, 8, -8, 10, -10, 12, -12, 14, -14, 16, -16]))
-"""Slants of a chest wall, in columns per row: patches are rotated and sheared, and a woman does not stand straight."""
+"""Slopes of a chest wall that are tried, in columns per row. Patches are rotated and sheared, and women lean."""
 
 SIDE_TOLERANCE: Final = 0.02
-"""Share of the breast's width that an edge may deviate from a straight line when the two sides are compared."""
+"""How far an edge may deviate from a straight line when two sides are compared, as a share of the breast's width."""
 
 LINE_TOLERANCE: Final = 0.05
-"""The same when the line of the wall itself is drawn: rows a little off the line begin at the wall, too."""
+"""The same for the line of the wall itself. It is larger, because rows a little off the line begin at the wall too."""
 
 
 def chest_wall_is_left(breast: Region) -> bool:
-    """Say on which side the outline of a breast is straight.
+    """Find the side on which the outline of a breast is straight.
 
     Args:
-        breast: bool (rows, columns), breast and pectoral muscle; not empty.
+        breast: Breast and pectoral muscle, bool (rows, columns); not empty.
 
     Returns:
         True if the chest wall is on the left, False if it is on the right.
@@ -34,28 +34,28 @@ def chest_wall_is_left(breast: Region) -> bool:
 
 
 def straight_edge_is_left(rows: Indices, first: Indices, last: Indices) -> bool:
-    """Answer the question of `chest_wall_is_left` for an outline.
+    """Like `chest_wall_is_left`, for an outline.
 
     Args:
-        rows: row numbers in which the breast is seen, at least one.
-        first: column of its first pixel in each of these rows.
-        last: column of its last pixel in each of these rows.
+        rows: Numbers of the rows with breast, at least one.
+        first: Column of the first pixel of the breast in each of these rows.
+        last: Column of the last pixel of the breast in each of these rows.
 
     Returns:
-        True if more rows begin on one straight line than end on one.
+        True if at least as many rows begin on one straight line as end on one.
     """
     tolerance = _tolerance(SIDE_TOLERANCE, first, last)
     return len(_straightest(rows, first, tolerance)[0]) >= len(_straightest(rows, -last, tolerance)[0])
 
 
 def beyond_chest_wall(breast: Region) -> Region:
-    """Find the pixels on the other side of the chest wall, which no image shows.
+    """Find the pixels beyond the chest wall, where an image shows nothing of the breast.
 
-    In a row where the breast begins at the wall, these are the pixels up to the breast. In other rows there may be air
-    between the wall and the breast (above and below it, or where it hangs or folds): there they end at the wall's line.
+    In a row whose breast begins at the wall, they are all pixels up to the breast. In other rows they end at the line
+    of the wall, because air may be between wall and breast: above, below, or in a fold.
 
     Args:
-        breast: bool (rows, columns), breast and pectoral muscle; not empty.
+        breast: Breast and pectoral muscle, bool (rows, columns); not empty.
 
     Returns:
         bool (rows, columns), True beyond the wall.
@@ -71,13 +71,13 @@ def beyond_chest_wall(breast: Region) -> Region:
 
 
 def extent(region: Region) -> tuple[slice, slice]:
-    """Return the rows and the columns of the bounding box of `region`, bool (rows, columns), which is not empty."""
+    """Rows and columns of the bounding box of `region`, bool (rows, columns), which must not be empty."""
     rows, columns = np.flatnonzero(region.any(axis=1)), np.flatnonzero(region.any(axis=0))
     return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
 def _edges(breast: Region) -> tuple[Indices, Indices, Indices]:
-    """Rows with breast, and the first and the last column of the breast in each."""
+    """The rows with breast, and the first and last column of the breast in each."""
     rows = np.flatnonzero(breast.any(axis=1))
     seen = breast[rows]
     return rows, seen.argmax(axis=1), breast.shape[1] - 1 - seen[:, ::-1].argmax(axis=1)
@@ -88,7 +88,7 @@ def _tolerance(share: float, first: Indices, last: Indices) -> float:
 
 
 def _straightest(rows: Indices, edge: Indices, tolerance: float) -> tuple[Indices, float, float]:
-    """The straight line with the most points of an edge on it: these points, and the line's slope and offset."""
+    """The straight line that has the most points of an edge: these points, and the line's slope and offset."""
     best: tuple[Indices, float, float] = rows[:0], 0.0, 0.0
     for slope in SLOPES:
         offsets = edge - slope * rows

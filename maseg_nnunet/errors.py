@@ -1,10 +1,10 @@
-"""Every error this project raises on purpose.
+"""The errors that this project raises on purpose.
 
 ::
 
     MasegError                  one line for the user: what, where, what was expected, what to do
-    ├── UsageError              an option or a combination of options makes no sense (exit status 2)
-    ├── RefusedError            one input file can't be used; has a `Reason`; the run goes on without it
+    ├── UsageError              an option is invalid, alone or with another (exit status 2)
+    ├── RefusedError            one input file can't be used, for a `Reason`; the run continues without it
     ├── DatasetError            a data set on disk is missing, incomplete or inconsistent
     ├── PlanError               a plan template or a plans file can't be used
     ├── ModelError              a model folder is missing, incomplete, of another kind or unsafe
@@ -17,14 +17,15 @@ from __future__ import annotations
 
 import traceback
 from enum import Enum
+from typing import Final
 
 
 class MasegError(Exception):
-    """Base of all; its text is one line that a user can act on."""
+    """Base of all errors here. Its text is one line that a user can act on."""
 
 
 class UsageError(MasegError):
-    """Options that make no sense, alone or together."""
+    """An option is invalid, alone or together with another."""
 
 
 class DatasetError(MasegError):
@@ -44,7 +45,7 @@ class OutputError(MasegError):
 
 
 class Reason(str, Enum):
-    """Why a file was refused; the value is what rejected.csv and the reports show."""
+    """Why a file was refused. rejected.csv and the reports show the value; `meaning` explains it."""
 
     UNREADABLE = "unreadable"
     NOT_DICOM = "not DICOM"
@@ -67,12 +68,43 @@ class Reason(str, Enum):
     MASK_LABELS = "mask with another label"
     MASK_UNREADABLE = "mask unreadable"
 
+    @property
+    def meaning(self) -> str:
+        """What is wrong with the file and what a user can do about it, as one sentence."""
+        return _MEANINGS[self]
+
+
+_MEANINGS: Final = {
+    Reason.UNREADABLE: "The file can't be opened, or its content is damaged: copy or export it again.",
+    Reason.NOT_DICOM: "The file is neither DICOM nor PGM or PNG: leave it out, or convert it.",
+    Reason.WRONG_MODALITY: "The object is not a mammogram by its SOP class, Modality or body part: leave it out.",
+    Reason.MULTI_FRAME: "The object has several frames, as tomosynthesis has: give the synthetic 2D image instead.",
+    Reason.NO_PIXELS: "The object has no pixel data, or not of an integer type: export it again with its pixels.",
+    Reason.TRUNCATED: "The file ends early: copy it again.",
+    Reason.NO_DECODER: "Nothing installed decodes the transfer syntax: do as the message says, or decompress the file.",
+    Reason.COLOUR: "The image has colour channels or a palette: save it as gray, MONOCHROME1 or MONOCHROME2.",
+    Reason.NO_SPACING: "The file has no pixel spacing: give it with --spacing-mm.",
+    Reason.BAD_SPACING: "The pixel spacing or the size in mm is impossible: correct the header or --spacing-mm.",
+    Reason.TOO_LARGE: "The file or image is above the limit of size: check that it is a mammogram.",
+    Reason.NO_LUT: "The window, VOI LUT or modality LUT of the header can't be used: ask for the original file.",
+    Reason.CONSTANT: "All pixels have the same value, so there is nothing to train on: export the image again.",
+    Reason.SPECIMEN: "The image shows tissue removed from the breast: leave it out.",
+    Reason.SPECIAL_VIEW: "The view shows only a part of the breast: use it with `maseg predict`, not for training.",
+    Reason.DUPLICATE: "An image with the same UID or name is kept: remove one, or convert them as separate data sets.",
+    Reason.NO_MASK: "No mask, or more than one, fits the image: name masks as images, or list them in a CSV file.",
+    Reason.MASK_SIZE: "The mask has other rows and columns than its image: make it on the grid of the image.",
+    Reason.MASK_LABELS: "The mask has a value besides background, breast and pectoral muscle: map it with --labels.",
+    Reason.MASK_UNREADABLE: "The mask is damaged or in another format: save it as PNG, DICOM SEG, NIfTI, NRRD or MHA.",
+}
+
 
 class RefusedError(MasegError):
     """One input file can't be used.
 
-    `reason` is the class of the refusal, `detail` the sentence for the user (never a value of a header that could
-    identify a patient, never a path: the caller knows which file it was).
+    Attributes:
+        reason: The kind of refusal.
+        detail: What was wrong, for the user. It never contains a header's value that could identify a patient, nor a
+            path: the caller knows the file.
     """
 
     def __init__(self, reason: Reason, detail: str) -> None:
@@ -81,25 +113,34 @@ class RefusedError(MasegError):
         self.detail = detail
 
     def __reduce__(self) -> tuple[type[RefusedError], tuple[Reason, str]]:
-        # The default pickles `args`, which holds one string: a refusal must survive the way back from a worker process.
+        # By default `args` is pickled, which is one string; a refusal must survive the way back from a worker process.
         return type(self), (self.reason, self.detail)
 
 
 def reason_of(error: Exception) -> str:
-    """What the user is told of an exception that this project did not raise: its own text may quote a header."""
+    """What to tell the user about an exception that this project did not raise.
+
+    Its own text may quote a header, so it is not shown.
+
+    Args:
+        error: Any exception.
+
+    Returns:
+        One line: the operating system's text, that memory ran out, or the name of the exception's class.
+    """
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    # PyTorch and OpenCV have errors of their own, or only words, for memory that can't be had.
+    # PyTorch and OpenCV do not raise MemoryError: only a class name or the text says that memory ran out.
     if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__ or "allocate" in str(error):
-        return "out of memory: do fewer at a time, or where there is more"
+        return "out of memory: process fewer files at a time, or use a machine with more memory"
     return f"internal error: {type(error).__name__}"
 
 
 def as_text(name: str) -> str:
-    """A file's name that can be shown and written: it may hold bytes that are no text."""
+    """`name` with every byte that is not text replaced, so that it can be shown and written."""
     return name.encode("utf-8", "replace").decode("utf-8")
 
 
 def place_of(error: Exception) -> str:
-    """Where `error` was raised, line by line, for --debug; without its text."""
+    """The traceback of `error` for --debug, with the name of its class and without its text."""
     return f"{type(error).__name__}\n{''.join(traceback.format_tb(error.__traceback__))}"

@@ -1,4 +1,4 @@
-"""The three labels of every mask in this project. How labels are read from files is `readers/masks.py`."""
+"""The three labels of every mask in this project. `readers/masks.py` reads them from files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Label(IntEnum):
 
 
 LABELS: Final[dict[str, int]] = {label.name.lower(): int(label) for label in Label}
-"""Name to value, as nnU-Net's dataset.json has it."""
+"""Name to value, as in nnU-Net's dataset.json."""
 
 IGNORE: Final = -1
-"""What nnU-Net writes outside the nonzero region of a cropped case; background to us."""
+"""nnU-Net's label outside the nonzero region of a cropped case. This project counts it as background."""

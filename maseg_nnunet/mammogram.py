@@ -1,21 +1,20 @@
-"""One mammogram in memory, as every reader returns it. Not how it is read (`readers/`) and not how it is resampled."""
+"""One mammogram in memory, as every reader returns it. `readers/` reads it, `resample.py` resamples it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from maseg_nnunet.arrays import Image, Spacing
+from maseg_nnunet.arrays import Image, Pixels, Shape, Spacing
 from maseg_nnunet.voi import CaseLuts
 
 
 class View(str, Enum):
-    """Projection; the value is what the manifest shows."""
+    """Projection (DICOM PS3.16 CID 4014). The manifest shows the value; `meaning` is its name."""
 
     CC = "CC"
     MLO = "MLO"
@@ -28,13 +27,31 @@ class View(str, Enum):
     UNKNOWN = ""
 
     @property
+    def meaning(self) -> str:
+        """The view's name in words."""
+        return _VIEW_NAMES[self]
+
+    @property
     def is_mlo_like(self) -> bool:
-        """Whether the pectoral muscle is expected to be large: MLO, ML, LM and LMO."""
+        """Whether a large pectoral muscle is expected: MLO, ML, LM and LMO."""
         return self in (View.MLO, View.ML, View.LM, View.LMO)
 
 
+_VIEW_NAMES: Final = {
+    View.CC: "cranio-caudal",
+    View.MLO: "medio-lateral oblique",
+    View.ML: "medio-lateral",
+    View.LM: "latero-medial",
+    View.LMO: "latero-medial oblique",
+    View.XCCL: "cranio-caudal, exaggerated laterally",
+    View.XCCM: "cranio-caudal, exaggerated medially",
+    View.FB: "caudo-cranial (from below)",
+    View.UNKNOWN: "unknown",
+}
+
+
 class Side(str, Enum):
-    """Laterality of the breast."""
+    """Laterality of the breast, in the letters of ImageLaterality (0020,0062)."""
 
     LEFT = "L"
     RIGHT = "R"
@@ -42,7 +59,7 @@ class Side(str, Enum):
 
 
 class Intent(str, Enum):
-    """PresentationIntentType, and film for digitized screen-film mammograms."""
+    """What an image is for: PresentationIntentType (0008,0068), or film for digitized screen-film mammograms."""
 
     PROCESSED = "processed"
     RAW = "raw"
@@ -50,7 +67,10 @@ class Intent(str, Enum):
 
 
 class Flag(str, Enum):
-    """Something a user should know about a file that was read all the same; shown in the manifest and statistics."""
+    """Something that a user should know about a file that was read nevertheless.
+
+    The manifest, the statistics and `maseg inspect` show the value; `meaning` explains it.
+    """
 
     DUMMY_PATIENT = "patient id empty or a dummy: the study counts as the woman"
     BURNED_IN = "burned-in annotation"
@@ -69,12 +89,59 @@ class Flag(str, Enum):
     HIGH_BIT_SHIFTED = "HighBit above BitsStored - 1: shifted"
     CONSTANT = "one constant value"
 
+    @property
+    def meaning(self) -> str:
+        """What the flag means and what a user should do, as one sentence."""
+        return _FLAG_MEANINGS[self]
+
+
+_FLAG_MEANINGS: Final = {
+    Flag.DUMMY_PATIENT: "PatientID is empty or a placeholder, so each study counts as another woman: make sure that no "
+    "woman has two studies in the data set, or she may be in training and in test.",
+    Flag.BURNED_IN: "BurnedInAnnotation is YES, so the pixels may show the patient's name: previews and reports do not "
+    "show the image, and you should not pass it on.",
+    Flag.MAGNIFICATION: "The image shows a part of the breast, enlarged, and is not used for training: look at the "
+    "preview, and do not compare its areas with those of whole breasts.",
+    Flag.SPOT: "The image shows a part of the breast under a small paddle and is not used for training: look at the "
+    "preview, and do not compare its areas with those of whole breasts.",
+    Flag.IMPLANT_DISPLACED: "The implant was pushed back and only the tissue in front of it is shown, and the image is "
+    "not used for training: look at the preview.",
+    Flag.SYNTHETIC: "The image was computed from a tomosynthesis series and looks different from a mammogram: look at "
+    "the preview.",
+    Flag.MAGNIFICATION_BELOW_ONE: "EstimatedRadiographicMagnificationFactor is below 1, which is impossible, and was "
+    "ignored: check the spacing before you use areas and lengths.",
+    Flag.CONTACT_MAGNIFICATION: "The spacing is that of the detector, which is farther from the tube than the breast: "
+    "areas and lengths are somewhat larger than in the breast, so compare them only with others that have this flag.",
+    Flag.SIGMOID_ASSUMED: "VOILUTFunction is missing, and the maker's windows usually are SIGMOID then: check that "
+    "the preview looks as it does on the maker's workstation.",
+    Flag.LINEAR_ASSUMED: "VOILUTFunction is missing, and a table in the header shows that the windows are LINEAR: "
+    "check that the preview looks as it does on the maker's workstation.",
+    Flag.BASE_NOT_NORMAL: "The NORMAL look-up table, or the first if none is NORMAL, can't be used, so another one "
+    "says what is black and white: check the contrast of the preview.",
+    Flag.VIEW_FROM_PATH: "The file does not state its view, which was taken from words of its path: check that it is "
+    "right.",
+    Flag.SIDE_FROM_PATH: "The file does not state its side, which was taken from words of its path: check that it is "
+    "right.",
+    Flag.SPACING_GIVEN: "The file has no pixel spacing and got the one that you gave: areas and lengths depend on it, "
+    "so check it.",
+    Flag.HIGH_BIT_SHIFTED: "HighBit is above BitsStored - 1, so the samples were shifted down (PS3.5 section 8.1.1): "
+    "check that the preview looks right.",
+    Flag.CONSTANT: "All pixels have the same value or gray, so the mask is empty: export the image again.",
+}
+
 
 @dataclass(frozen=True)
 class Identity:
-    """Who and what an image is of, from the header. Never printed, never written: `repr` shows nothing.
+    """Whose image it is and which, from the header. It is never printed or written: `repr` shows nothing.
 
-    `acquisition` joins a raw image and its processed twin; empty where the header tells nothing.
+    Attributes:
+        patient_id: PatientID (0010,0020).
+        issuer: IssuerOfPatientID (0010,0021).
+        study_uid: StudyInstanceUID (0020,000D).
+        instance_uid: SOPInstanceUID (0008,0018).
+        source_uids: SOPInstanceUIDs of the images that it was made from, by SourceImageSequence (0008,2112).
+        acquisition: What a raw image and its processed twin have in common: IrradiationEventUID (0008,3010), or the
+            study with date and time of acquisition. Empty if the header has neither.
     """
 
     patient_id: str = field(default="", repr=False)
@@ -89,15 +156,33 @@ class Identity:
 class Mammogram:
     """One image, in stored orientation.
 
-    `pixels`: shape (rows, columns), integer or float32, stored values after the modality LUT, padding already set to
-    the dark extreme. `spacing`: (row, column) in mm. `spacing_source`: the attribute it came from. `luts`: all usable
-    look-up tables, the base among them, and whether MONOCHROME1 turns them over. `vendor`: a key of
-    `readers/vendors.py`, or "unknown". `horizontal_flip` is recorded, never acted on;
-    `patient_orientation` says which way is up for a network.
+    Attributes:
+        path: The file.
+        pixels: Stored values after the modality LUT (DICOM PS3.3 C.11.1), shape (rows, columns), any integer type, or
+            float32 if the rescale is not integer. Pixel padding (C.7.5.1.1.2) is set to the dark end. Pixels of the
+            readers are read-only.
+        spacing: Size of a pixel, (row, column), in mm.
+        spacing_source: Keyword of the attribute with the spacing: ImagerPixelSpacing (0018,1164), PixelSpacing
+            (0028,0030) or NominalScannedPixelSpacing (0018,2010). "user" if the user gave it, "data set" if a data set
+            is known to have it.
+        luts: All usable VOI look-up tables (C.11.2), the base among them, and whether the image is MONOCHROME1.
+        intent: Processed, raw or film, by PresentationIntentType (0008,0068), else by the SOP class.
+        view: By ViewCodeSequence (0054,0220), else ViewPosition (0018,5101), else words of the path.
+        side: By ImageLaterality (0020,0062), Laterality (0020,0060) or FrameLaterality (0020,9072), else words of the
+            path.
+        vendor: A key of `readers.vendors.VENDORS`, by Manufacturer (0008,0070) and model, or "unknown".
+        model: ManufacturerModelName (0008,1090), its first 64 printable characters.
+        sop_class: Name of the SOP class (0008,0016); empty for a film.
+        identity: Patient, study and instance, for naming cases; never shown.
+        flags: What a user should know about the file, in the order of `Flag`.
+        horizontal_flip: FieldOfViewHorizontalFlip (0018,7034), "YES", "NO" or empty. It is recorded, and nothing uses
+            it.
+        patient_orientation: PatientOrientation (0020,0020): the directions that the rows and the columns of the stored
+            image point to. Empty if unknown.
     """
 
     path: Path
-    pixels: npt.NDArray[Any]
+    pixels: Pixels
     spacing: Spacing
     spacing_source: str
     luts: CaseLuts
@@ -113,26 +198,32 @@ class Mammogram:
     patient_orientation: tuple[str, ...] = ()
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """(rows, columns)."""
+    def shape(self) -> Shape:
+        """(rows, columns) in pixels."""
         rows, columns = self.pixels.shape
         return rows, columns
 
     @property
     def quarter_turns(self) -> int:
-        """Turns of 90 degrees, counter-clockwise, after which the chest wall is left or right and no head is down.
+        """Counter-clockwise turns by 90 degrees that make the image upright, 0 to 3.
 
-        By Patient Orientation (PS3.3 C.7.6.1.1.1): where the rows and the columns of the stored image lead to. 0 where
-        it tells nothing. Biopsy views are stored as the table sees them, at times with the chest wall below.
+        Upright means that the chest wall is on the left or right and the head is not below. PatientOrientation (PS3.3
+        C.7.6.1.1.1) decides; 0 if it is missing or contradicts itself. Biopsy views are stored as seen from the table,
+        sometimes with the chest wall below.
         """
         rightwards, downwards = (*self.patient_orientation, "", "")[:2]
-        # The first letter is the main direction. Between head and foot it may come second: an MLO lies aslant.
+        # The first letter is the main direction. H and F may come second, because an MLO view is oblique.
         if downwards[:1] in ("A", "P") and rightwards[:1] in ("R", "L", "F", "H"):
             return 1 if "H" in rightwards else 3
         return 2 if rightwards[:1] in ("A", "P") and "H" in downwards else 0
 
     def upright(self) -> Mammogram:
-        """The image after its `quarter_turns`; itself where that is none."""
+        """Turn the image by its `quarter_turns`.
+
+        Returns:
+            A copy with turned `pixels`, with `spacing` exchanged if rows became columns, and without
+            `patient_orientation`. The image itself if it is upright or its orientation is unknown.
+        """
         turns = self.quarter_turns
         if not turns:
             return self
@@ -141,5 +232,9 @@ class Mammogram:
         return replace(self, pixels=pixels, spacing=spacing, patient_orientation=())
 
     def displayed(self) -> Image:
-        """The image as a viewer shows it by its base look-up table: (rows, columns), float32 in [0, 1]."""
+        """Apply the base look-up table, as a viewer does.
+
+        Returns:
+            Gray, shape (rows, columns), float32: 0 is black and 1 is white, also for MONOCHROME1.
+        """
         return self.luts.display(self.pixels).astype(np.float32)

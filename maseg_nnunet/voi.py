@@ -1,11 +1,11 @@
 """VOI look-up tables: from stored values to gray, and to *VOI units* and back.
 
 VOI units u are the scale of every image this project writes for nnU-Net: 0 is the black end and 1 the white end of the
-case's base look-up table, not clamped, so that the stored value can be had back and another look-up table of the header
-applied in training. Reading the tables from a header is `readers/luts.py`.
+case's base look-up table. They are not clamped, so the stored value can be recovered and another look-up table of the
+header applied in training. `readers/luts.py` reads the tables from a header.
 
 Formulas: DICOM PS3.3 C.11.2.1.2.1 (LINEAR), C.11.2.1.3.1 (SIGMOID), C.11.2.1.3.2 (LINEAR_EXACT), C.11.1.1 (tables).
-"Stored value" means the value after the modality LUT throughout.
+"Stored value" always means the value after the modality LUT.
 """
 
 from __future__ import annotations
@@ -20,17 +20,20 @@ import numpy.typing as npt
 from maseg_nnunet.arrays import FloatArray
 
 SIGMOID_MARGIN: Final = 1 / 512
-"""Half an 8-bit gray level: beyond it a sigmoid is too flat to invert and is continued by a straight line."""
+"""Half an 8-bit gray level. Closer to black or white a sigmoid is too flat to invert; a straight line continues it."""
 
 TABLE_TILT: Final = 1 / 256
-"""Share of a straight line that is mixed into a table so that its flat stretches can be inverted."""
+"""Share of a straight line mixed into a table so that its flat stretches can be inverted."""
 
 NORMAL: Final = "NORMAL"
 FULL_RANGE: Final = "FULL RANGE"
 
 
 class Function(str, Enum):
-    """VOILUTFunction (0028,1056) and, beside its three values, a table (VOILUTSequence)."""
+    """How a look-up table is given: the three values of VOILUTFunction (0028,1056), or a table.
+
+    A table is an item of VOILUTSequence (0028,3010), PS3.3 C.11.2.
+    """
 
     LINEAR = "LINEAR"
     LINEAR_EXACT = "LINEAR_EXACT"
@@ -40,10 +43,17 @@ class Function(str, Enum):
 
 @dataclass(frozen=True, eq=False)
 class LookUpTable:
-    """One window or one table of a header.
+    """One window or one table of a header (DICOM PS3.3 C.11.2).
 
-    `center` and `width` are in stored values and belong to the three window functions; `first` (the stored value of
-    the table's first entry), `bits` (of an entry) and `values` (shape (n,), integer) belong to a table.
+    Attributes:
+        explanation: WindowCenterWidthExplanation (0028,1055) or LUTExplanation (0028,3003), such as NORMAL;
+            `FULL_RANGE` for a window that is not from a header.
+        function: A window's function, or `Function.TABLE`.
+        center: Window center (0028,1050) in stored values. Not used by a table.
+        width: Window width (0028,1051) in stored values. Not used by a table.
+        first: The stored value that the table's first entry belongs to. Not used by a window.
+        bits: Bits per entry of the table. Not used by a window.
+        values: The table's entries, shape (n,), any integer type; None for a window.
     """
 
     explanation: str
@@ -55,7 +65,7 @@ class LookUpTable:
     values: npt.NDArray[np.integer[Any]] | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """As voi_luts.json has it."""
+        """This look-up table as voi_luts.json stores it."""
         if self.values is None:
             return {
                 "explanation": self.explanation,
@@ -73,7 +83,18 @@ class LookUpTable:
 
     @classmethod
     def from_json(cls, entry: dict[str, Any]) -> LookUpTable:
-        """The inverse of `to_json`. Raises KeyError or ValueError on an entry that is none."""
+        """The inverse of `to_json`.
+
+        Args:
+            entry: One look-up table as `to_json` returns it.
+
+        Returns:
+            The look-up table; a table's entries become int64.
+
+        Raises:
+            KeyError: If a key is missing.
+            ValueError: If the function is unknown or a number can't be parsed.
+        """
         function = Function(entry["function"])
         explanation = str(entry["explanation"])
         if function is Function.TABLE:
@@ -84,48 +105,89 @@ class LookUpTable:
 
 @dataclass(frozen=True, eq=False)
 class CaseLuts:
-    """The look-up tables of one case: its line of voi_luts.json. `base` is the index of the one behind VOI units."""
+    """The look-up tables of one case: its line of voi_luts.json.
+
+    Attributes:
+        inverted: Whether the image is MONOCHROME1, so that gray and VOI units are turned over after the table.
+        base: Index in `luts` of the look-up table that defines the case's VOI units; see `can_be_base`.
+        luts: All usable look-up tables of the header, the base among them.
+    """
 
     inverted: bool
     base: int
     luts: tuple[LookUpTable, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """As voi_luts.json has it."""
+        """The case's line as voi_luts.json stores it."""
         return {"inverted": self.inverted, "base": self.base, "luts": [lut.to_json() for lut in self.luts]}
 
     @classmethod
     def from_json(cls, entry: dict[str, Any]) -> CaseLuts:
-        """The inverse of `to_json`."""
+        """The inverse of `to_json`.
+
+        Raises:
+            KeyError: If a key is missing.
+            ValueError: If a look-up table's function is unknown or a number can't be parsed.
+        """
         luts = tuple(LookUpTable.from_json(lut) for lut in entry["luts"])
         return cls(bool(entry["inverted"]), int(entry["base"]), luts)
 
     def to_voi_units(self, stored: npt.ArrayLike) -> FloatArray:
-        """Stored values of any shape to VOI units, float64."""
+        """Convert stored values to VOI units of the base look-up table.
+
+        Args:
+            stored: Values after the modality LUT, any shape and numeric type.
+
+        Returns:
+            VOI units, float64, same shape: 0 is black and 1 is white, not clamped.
+        """
         units = to_voi_units(self.luts[self.base], stored)
         return 1.0 - units if self.inverted else units
 
     def from_voi_units(self, units: npt.ArrayLike) -> FloatArray:
-        """VOI units of any shape back to stored values, float64."""
+        """Convert VOI units back to stored values: the inverse of `to_voi_units`.
+
+        Args:
+            units: VOI units of this case, any shape.
+
+        Returns:
+            Stored values, float64, same shape, not rounded.
+        """
         units = np.asarray(units, dtype=np.float64)
         return from_voi_units(self.luts[self.base], 1.0 - units if self.inverted else units)
 
     def display(self, stored: npt.ArrayLike, lut: LookUpTable | None = None) -> FloatArray:
-        """Stored values to displayed gray in [0, 1], float64, by `lut` or the base, MONOCHROME1 turned over."""
+        """Convert stored values to the gray that a viewer shows.
+
+        Args:
+            stored: Values after the modality LUT, any shape and numeric type.
+            lut: The look-up table to apply; the base if None.
+
+        Returns:
+            Gray in [0, 1], float64, same shape. MONOCHROME1 is turned over, so 0 is always black.
+        """
         gray = apply_lut(self.luts[self.base] if lut is None else lut, stored)
         return 1.0 - gray if self.inverted else gray
 
 
 def full_range(minimum: float, maximum: float) -> LookUpTable:
-    """The window of an image without look-up table: its own range, LINEAR_EXACT, explained as FULL RANGE."""
+    """The window of an image without a usable look-up table: LINEAR_EXACT over the image's own range.
+
+    Args:
+        minimum: The image's lowest stored value; black.
+        maximum: The image's highest stored value; white.
+
+    Returns:
+        A window whose explanation is `FULL_RANGE`.
+    """
     return LookUpTable(FULL_RANGE, Function.LINEAR_EXACT, center=(minimum + maximum) / 2, width=maximum - minimum)
 
 
 def can_be_base(lut: LookUpTable) -> bool:
     """Whether VOI units can be built on `lut`: it must be legal and invertible.
 
-    LINEAR needs a width above 1 (1 is a threshold, less is illegal), the others above 0, a table at least two entries
-    and no decrease.
+    LINEAR needs a width above 1 (1 is a threshold, less is illegal; PS3.3 C.11.2.1.2.1), the other windows a width
+    above 0. A table needs at least two entries, must never decrease, and must end above its first entry.
     """
     if lut.values is not None:
         # Compared, not subtracted: differences of unsigned entries wrap around.
@@ -137,9 +199,15 @@ def can_be_base(lut: LookUpTable) -> bool:
 
 
 def apply_lut(lut: LookUpTable, stored: npt.ArrayLike) -> FloatArray:
-    """Stored values of any shape to gray in [0, 1], float64, as PS3.3 C.11.2 draws them.
+    """Convert stored values to gray by the formulas of DICOM PS3.3 C.11.2, MONOCHROME1 not turned over.
 
-    Between two entries of a table (resampled stored values are not integers) the gray is interpolated.
+    Args:
+        lut: A window or a table. The entries of a table may decrease.
+        stored: Values after the modality LUT, any shape and numeric type. Resampled values are not integers, so the
+            gray is interpolated between two entries of a table.
+
+    Returns:
+        Gray in [0, 1], float64, same shape.
     """
     x = np.asarray(stored, dtype=np.float64)
     if lut.values is not None:
@@ -152,7 +220,18 @@ def apply_lut(lut: LookUpTable, stored: npt.ArrayLike) -> FloatArray:
 
 
 def to_voi_units(lut: LookUpTable, stored: npt.ArrayLike) -> FloatArray:
-    """Stored values of any shape to VOI units of `lut`, float64, strictly increasing and not clamped."""
+    """Convert stored values to VOI units of `lut`, MONOCHROME1 not turned over.
+
+    Inside the window or table, VOI units are its gray (a table's is tilted by `TABLE_TILT`). Beyond it they continue as
+    a straight line.
+
+    Args:
+        lut: A look-up table for which `can_be_base` is true.
+        stored: Values after the modality LUT, any shape and numeric type.
+
+    Returns:
+        VOI units, float64, same shape; they strictly increase with the stored value and are not clamped.
+    """
     x = np.asarray(stored, dtype=np.float64)
     if lut.values is not None:
         abscissa, units = _table_abscissa(lut), _tilted(lut)
@@ -169,7 +248,15 @@ def to_voi_units(lut: LookUpTable, stored: npt.ArrayLike) -> FloatArray:
 
 
 def from_voi_units(lut: LookUpTable, units: npt.ArrayLike) -> FloatArray:
-    """VOI units of any shape back to stored values, float64: the inverse of `to_voi_units`."""
+    """Convert VOI units back to stored values: the inverse of the function `to_voi_units`.
+
+    Args:
+        lut: A look-up table for which `can_be_base` is true.
+        units: VOI units of `lut`, any shape.
+
+    Returns:
+        Stored values, float64, same shape, not rounded.
+    """
     u = np.asarray(units, dtype=np.float64)
     if lut.values is not None:
         abscissa, table = _table_abscissa(lut), _tilted(lut)
@@ -193,7 +280,7 @@ def _line(lut: LookUpTable, x: FloatArray) -> FloatArray:
 
 
 def _sigmoid(lut: LookUpTable, x: FloatArray) -> FloatArray:
-    # The exponent is bounded: exp(700) is still finite, and beyond 40 the result is 0 or 1 in float64 anyway.
+    # Bounded so that exp does not overflow. Beyond 40 the result is 0 or 1 in float64 anyway.
     return np.asarray(1.0 / (1.0 + np.exp(np.clip(-4.0 * (x - lut.center) / lut.width, -700.0, 700.0))))
 
 
@@ -209,7 +296,7 @@ def _table_abscissa(lut: LookUpTable) -> FloatArray:
 
 
 def _table_gray(lut: LookUpTable) -> FloatArray:
-    """A table's entries in [0, 1]. Headers that understate `bits` exist: then the largest entry is white."""
+    """A table's entries in [0, 1]. Some headers understate `bits`; then the largest entry is white."""
     assert lut.values is not None
     white = max((1 << lut.bits) - 1, int(lut.values.max()))
     return np.asarray(lut.values / white, dtype=np.float64)

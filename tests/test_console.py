@@ -60,7 +60,7 @@ def test_errors_of_others_are_told_without_their_text() -> None:
     assert told(ValueError("Quitte^Mirabelle")) == "internal error: ValueError"
     assert told(OSError(28, "No space left on device", "Quitte")) == "No space left on device"
     for error in (MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")):
-        assert told(error) == "out of memory: do fewer at a time, or where there is more"
+        assert told(error) == "out of memory: process fewer files at a time, or use a machine with more memory"
 
 
 def test_a_path_that_is_no_text_can_be_printed(tmp_path: Path) -> None:

@@ -3,7 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from maseg_nnunet.mammogram import Identity, Intent, Mammogram, View
+from maseg_nnunet.errors import Reason
+from maseg_nnunet.mammogram import Flag, Identity, Intent, Mammogram, View
 from maseg_nnunet.voi import CaseLuts, full_range
 
 
@@ -72,3 +73,11 @@ def test_patient_orientation_tells_which_way_is_up(
 
 def _opposite(direction: str) -> str:
     return direction.translate(str.maketrans("APRLFH", "PALRHF"))
+
+
+@pytest.mark.parametrize("member", [*View, *Flag, *Reason], ids=repr)
+def test_every_view_flag_and_reason_is_explained(member: View | Flag | Reason) -> None:
+    assert len(member.meaning) > 3
+    if not isinstance(member, View):
+        assert member.meaning[0].isupper() and member.meaning.endswith(".")
+        assert member.meaning != member.value

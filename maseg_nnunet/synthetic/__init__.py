@@ -1,1 +1,1 @@
-"""Images that are drawn: phantoms, and what augmentation draws into real ones."""
+"""Drawn images: phantoms, and the changes that augmentation makes to real images."""

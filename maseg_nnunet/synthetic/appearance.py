@@ -1,4 +1,9 @@
-"""Another appearance of a real image: another display, a raw look, film edges, labels beside the breast."""
+"""Change how a whole image looks: another display, a raw look, edges of a detector or film, labels beside the breast.
+
+`artefacts.py` draws the single objects, `tissue_contrast.py` changes the brightness of tissue. Images are float32 gray
+in [0, 1], (rows, columns). `breast` is bool of the same shape, breast and pectoral muscle. Every function returns an
+image of the same shape and dtype and draws from the generator that it is given, in a fixed order.
+"""
 
 from __future__ import annotations
 
@@ -12,19 +17,17 @@ from maseg_nnunet.synthetic.artefacts import end_film, fog_background, paste_lab
 from maseg_nnunet.voi import Function, LookUpTable, apply_lut
 
 WINDOWS: Final = 2 / 3
-"""Share of the synthetic displays that are windows; the others are sigmoids."""
-
+"""Share of the synthetic displays that are windows. The others are sigmoids."""
 
 NEARLY_BLACK: Final = 0.05
-"""What is darker, in [0, 1], says nothing about the tissue."""
+"""Gray in [0, 1]. Darker pixels are not counted as tissue."""
 
 
 def another_display(image: Image, rng: np.random.Generator) -> Image:
-    """`image`, float32 in [0, 1], by a window or a sigmoid as they are in headers.
+    """Apply a random window or sigmoid, like those in headers.
 
-    Windows begin below what is dark in the image, so that the skin is seen: between -0.15 and 0.1, or 0.9 of the
-    image's own dark tissue where that is brighter. There fat is nearly black, as some makers show it. They end
-    between 0.65 and 1.3.
+    A window begins between -0.15 and 0.1, or 0.9 of the image's own dark tissue if that is brighter. So the skin stays
+    visible, and fat may become nearly black, as some makers show it. It ends between 0.65 and 1.3.
     """
     if rng.random() < WINDOWS:
         seen = image[image > NEARLY_BLACK]
@@ -37,22 +40,24 @@ def another_display(image: Image, rng: np.random.Generator) -> Image:
 
 
 def raw_like(image: Image, rng: np.random.Generator) -> Image:
-    """`image` in [0, 1] as a detector might have seen it: exp(-k gray), bright where nothing absorbs, scaled to [0, 1].
+    """Make an image look raw: exp(-k gray), scaled to [0, 1], so that air is bright.
 
-    Half of them are turned over, as MONOCHROME1 raw images are on reading; k, 1 to 4, is the breast's contrast.
+    k, from 1 to 4, is the contrast of the breast. Half of the images are turned over, as MONOCHROME1 raw images are
+    when they are read.
     """
     k = rng.uniform(1, 4)
-    # Clipped: by rounding it may fall below 0, of which gamma would make no number.
+    # Clipped, because rounding may give values below 0, and gamma would make them NaN.
     dose: Image = np.clip((np.exp(-k * image) - np.exp(-k)) / (1 - np.exp(-k)), 0, 1).astype(np.float32)
     return dose if rng.random() < 0.5 else 1 - dose
 
 
 def within_edges(image: Image, breast: Region, rng: np.random.Generator) -> Image:
-    """`image` with black where a detector ends: beyond the chest wall, and up to half a patch away from `breast`.
+    """Make an image black beyond the edges of a detector: at the chest wall, and up to half a patch from the breast.
 
-    The air of a raw image may be white, and there is more of it than in training images, which were cropped to what is
-    not black. Each of the other three sides of the breast reaches the detector's edge half of the time: a muscle that
-    always had white above it in training was called background wherever the edge cuts it. Unchanged without a breast.
+    The air of a raw image may be white, and there is more of it than in training images, which are cropped to pixels
+    that are not black. On each of the other three sides, the breast reaches the edge of the detector half of the time.
+    Otherwise a network expects white above the muscle, and calls a muscle that the edge cuts background. An image
+    without a breast is unchanged.
     """
     if not breast.any():
         return image
@@ -64,10 +69,11 @@ def within_edges(image: Image, breast: Region, rng: np.random.Generator) -> Imag
 
 
 def as_scanned(image: Image, breast: Region, rng: np.random.Generator) -> Image:
-    """`image` as a film on a scanner's black bed: its base is not black, and it ends up to 0.3 patches off `breast`.
+    """Make an image look like a film on the black bed of a scanner.
 
-    Above, below and on the skin's side, a little askew; half of the films have bright edges. Nothing is changed beyond
-    the chest wall, where it would hide in the muscle, nor without a breast.
+    The background becomes gray, and the film ends up to 0.3 patches above, below and beside the breast, slightly
+    rotated. Half of the films have bright edges. Pixels beyond the chest wall are unchanged, because an edge there
+    could not be told from the muscle. An image without a breast is unchanged.
     """
     if not breast.any():
         return image
@@ -76,7 +82,7 @@ def as_scanned(image: Image, breast: Region, rng: np.random.Generator) -> Image:
     image = np.where(beyond, image, fog_background(image, breast, strength=float(rng.uniform(0, 0.15)), rng=rng))
     height, width = image.shape
     above, below = rows.start - rng.uniform(0, 0.3) * height, rows.stop - 1 + rng.uniform(0, 0.3) * height
-    # Far past the patch at the chest wall: whatever was seen there stays.
+    # The film reaches far beyond the patch at the chest wall, so nothing changes there.
     left, right = -float(width), 2.0 * width
     if chest_wall_is_left(breast):
         right = columns.stop - 1 + rng.uniform(0, 0.3) * width
@@ -89,10 +95,10 @@ def as_scanned(image: Image, breast: Region, rng: np.random.Generator) -> Image:
 
 
 def paste_beside(image: Image, breast: Region, rng: np.random.Generator) -> Image:
-    """One to three of text, sticker, tape and fog where `breast` is false; all of the patch's shape.
+    """Paste one to three objects beside the breast: text, sticker, tape or fog.
 
-    None of them beyond the chest wall: beside a dark or white muscle, nothing would tell what it is. Letters are 2 to
-    6 % of the patch's rows high, tape is up to 8 % of its columns wide.
+    Nothing is pasted beyond the chest wall, because beside a muscle nothing would show what it is. Letters are 2 to 6 %
+    of the image's rows high, tape is up to 8 % of its columns wide.
     """
     if breast.any():
         keep, at_left = breast | beyond_chest_wall(breast), not chest_wall_is_left(breast)
@@ -116,7 +122,7 @@ def paste_beside(image: Image, breast: Region, rng: np.random.Generator) -> Imag
             width = float(rng.uniform(0.01, 0.08) * columns)
             image = paste_tape(image, at_left=at_left, width=width, rng=rng, keep=keep)
         else:
-            # The veil lies over the breast too, but not beyond the chest wall.
+            # Fog covers the breast too, but not the pixels beyond the chest wall.
             fogged = fog_background(image, breast, strength=float(rng.uniform(0.03, 0.2)), rng=rng)
             image = np.where(keep & ~breast, image, fogged)
     return image

@@ -1,23 +1,23 @@
-"""What lies beside the breast in a mammogram: labels, lead markers, tape, film edges, fog.
+"""Draw the objects beside the breast in a mammogram: labels, lead markers, tape, film edges, fog.
 
-Each function returns a new image and leaves the pixels where `keep` is true alone (fog veils what is darker than itself
-there too), so they can be pasted onto real images as augmentation as well as onto phantoms. Images are (rows, columns)
-float32 gray in [0, 1], bright is dense; `keep` is a boolean array of the same shape; lengths are pixels. None of them
-knows where a breast is.
+Each function returns a new image and does not change pixels where `keep` is true, except that fog brightens the darker
+ones. So they can be used on phantoms and, as augmentation, on real images. None of them looks for the breast.
+
+Images are (rows, columns) float32 gray in [0, 1], dense tissue bright. `keep` is bool of the same shape, None for
+nothing. Lengths are in pixels, corners are (row, column), angles are in degrees.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from maseg_nnunet.arrays import FloatArray, Image, Region
 
 SCANNER_BED: Final = 0.004
-"""Gray of what a film scanner sees beside the film: nearly, but not exactly, black."""
+"""Gray of the scanner's bed beside a film: almost black, but not exactly."""
 
 _FONT = cv2.FONT_HERSHEY_DUPLEX
 
@@ -31,7 +31,7 @@ def paste_text(
     gray: float = 1.0,
     keep: Region | None = None,
 ) -> Image:
-    """Letters `height` pixels high as a lead marker leaves them; `corner` is the upper left (row, column)."""
+    """Draw letters `height` pixels high, like those of a lead marker. `corner` is the upper left."""
     return _blend(image, _letters(image.shape, text, corner, height), gray, keep)
 
 
@@ -44,7 +44,7 @@ def paste_label(
     angle: float = 0.0,
     keep: Region | None = None,
 ) -> Image:
-    """A bright sticker with dark letters `height` pixels high, turned by `angle` degrees about its upper left."""
+    """Draw a bright sticker with dark letters `height` pixels high, rotated by `angle` about its `corner`."""
     (width, _), _ = cv2.getTextSize(text, _FONT, *_font(height))
     edge = 0.5 * height
     sticker = np.zeros(image.shape, np.float32)
@@ -54,14 +54,17 @@ def paste_label(
     letters = _letters(image.shape, text, (round(row + edge), round(column + edge)), height)
     turn = cv2.getRotationMatrix2D((float(column), float(row)), angle, 1.0)
     size = (image.shape[1], image.shape[0])
-    box_cover, ink = (cv2.warpAffine(layer, turn, size, flags=cv2.INTER_LINEAR) for layer in (sticker, letters))
-    return _blend(_blend(image, box_cover, 0.96, keep), ink * box_cover, 0.08, keep)
+    paper, ink = (
+        np.asarray(cv2.warpAffine(layer, turn, size, flags=cv2.INTER_LINEAR), dtype=np.float32)
+        for layer in (sticker, letters)
+    )
+    return _blend(_blend(image, paper, 0.96, keep), ink * paper, 0.08, keep)
 
 
 def paste_tape(
     image: Image, *, at_left: bool, width: float, rng: np.random.Generator, keep: Region | None = None
 ) -> Image:
-    """A bright strip down the left or right edge, up to `width` pixels wide, slightly askew: tape or a rim."""
+    """Draw a bright strip along the left or right edge, at most `width` pixels wide and slightly slanted."""
     rows, columns = image.shape
     ends = rng.uniform(0.2, 1.0, 2) * width
     strip = np.array([[0, 0], [ends[0], 0], [ends[1], rows], [0, rows]])
@@ -73,9 +76,16 @@ def paste_tape(
 
 
 def paste_film_edge(image: Image, before: int, after: int, *, rng: np.random.Generator) -> Image:
-    """The film on the scanner's black bed: `before` and `after` black columns are added, and a bright rim at times.
+    """Put a film on the black bed of a scanner, sometimes with bright edges.
 
-    Returns (rows, before + columns + after).
+    Args:
+        image: The film.
+        before: Number of black columns to add on the left.
+        after: Number of black columns to add on the right.
+        rng: Generator to draw from.
+
+    Returns:
+        Shape (rows, before + columns + after).
     """
     scan = np.pad(image, ((0, 0), (before, after))).astype(np.float32)
     scan[:, :before] = scan[:, scan.shape[1] - after :] = SCANNER_BED
@@ -89,9 +99,17 @@ def paste_film_edge(image: Image, before: int, after: int, *, rng: np.random.Gen
 def end_film(
     image: Image, corners: FloatArray, *, rim: float = 0.0, width: int = 1, keep: Region | None = None
 ) -> Image:
-    """A film with these `corners`, float (4, 2) of (row, column), one after the other: beyond it, the scanner's bed.
+    """End a film at four corners and show the scanner's bed beyond.
 
-    Light that falls past the film draws its edges `width` pixels wide and `rim` bright; 0 for none.
+    Args:
+        image: The film.
+        corners: Float (4, 2), each (row, column), in order around the film.
+        rim: Gray of the film's edges, which light brightens; 0 for no edges.
+        width: Width of the edges.
+        keep: Pixels that do not change.
+
+    Returns:
+        The same shape.
     """
     outline = np.round(corners[:, ::-1]).astype(np.int32)
     bed, edges = np.ones(image.shape, np.float32), np.zeros(image.shape, np.float32)
@@ -104,27 +122,37 @@ def end_film(
 
 
 def fog_background(image: Image, keep: Region, *, strength: float, rng: np.random.Generator) -> Image:
-    """A gray veil of about `strength` outside `keep`, uneven as on films that were stored or scanned badly."""
+    """Draw an uneven gray veil, as on films that were stored or scanned badly.
+
+    Args:
+        image: The image.
+        keep: Pixels of the breast. Only those darker than the veil become brighter.
+        strength: Mean gray of the veil, roughly.
+        rng: Generator to draw from.
+
+    Returns:
+        The same shape.
+    """
     knots = rng.uniform(0.4, 1.3, (4, 4)).astype(np.float32)
     veil = cv2.resize(knots, (image.shape[1], image.shape[0]), interpolation=cv2.INTER_CUBIC) * np.float32(strength)
-    # Inside, the veil disappears in the breast's own gray: nothing is added where the image is brighter than it.
+    # A maximum, not a sum: in the breast, which is mostly brighter, the veil can't be seen.
     return np.asarray(np.where(keep, np.maximum(image, veil * 0.9), np.maximum(image, veil)), dtype=np.float32)
 
 
 def _font(height: float) -> tuple[float, int]:
-    """OpenCV's (scale, thickness) for capitals `height` pixels high; its letters are 22 pixels at scale 1."""
+    """OpenCV's scale and thickness for capitals `height` pixels high. At scale 1 they are 22 pixels high."""
     return height / 22, max(1, round(height / 9))
 
 
 def _letters(shape: tuple[int, ...], text: str, corner: tuple[int, int], height: float) -> Image:
     layer = np.zeros(shape, np.uint8)
     scale, thickness = _font(height)
-    # putText's origin is the lower left of the letters, (column, row).
+    # The origin of putText is the lower left, (column, row).
     cv2.putText(layer, text, (corner[1], corner[0] + round(height)), _FONT, scale, 255, thickness, cv2.LINE_AA)
     return np.asarray(layer / np.float32(255), dtype=np.float32)
 
 
-def _blend(image: Image, cover: npt.NDArray[Any], gray: float, keep: Region | None) -> Image:
+def _blend(image: Image, cover: Image, gray: float, keep: Region | None) -> Image:
     if keep is not None:
-        cover = np.where(keep, 0, cover)
+        cover = np.where(keep, np.float32(0), cover)
     return np.asarray(image + (gray - image) * cover, dtype=np.float32)

@@ -1,7 +1,6 @@
-"""A pectoral muscle for a CC view that shows none: a crescent at the chest wall, as one in twenty real ones has.
+"""Draw a pectoral muscle into a CC view without one: a crescent at the chest wall, in the image and in its labels.
 
-So few have one that a network trained on real images alone never finds it. For training: it is drawn into the image
-and into its labels.
+For training: so few real CC views have one that a network trained on real images alone does not find it.
 """
 
 from __future__ import annotations
@@ -16,11 +15,20 @@ from maseg_nnunet.synthetic.texture import FIELD_MM, curve
 
 
 def with_cc_muscle(units: Image, labels: Labels, rng: np.random.Generator) -> tuple[Image, Labels]:
-    """`units` (VOI units, float32) and `labels` (integers) of a whole image, both (rows, columns), with a muscle.
+    """Draw a muscle into a whole image.
 
-    Unchanged where there is a muscle already, or no breast. Sizes go by the breast's height, in ranges half as wide
-    again as those of the eleven crescents of INbreast: the height is 0.12 to 0.7 of it, the width 0.008 to 0.08, the
-    middle lies at 0.25 to 0.8 of it from above, and the muscle is 0.025 to 0.13 brighter than what it borders on.
+    Sizes are shares of the breast's height: the muscle's height is 0.12 to 0.7, its width 0.008 to 0.08, and its middle
+    is at 0.25 to 0.8 from above. It is 0.025 to 0.13 brighter than the tissue that it borders on. These ranges are half
+    as wide again as those of the real crescents in INbreast.
+
+    Args:
+        units: VOI units, float32 (rows, columns).
+        labels: Labels, (rows, columns).
+        rng: Generator to draw from.
+
+    Returns:
+        Image and labels with a muscle, of the same shapes and dtypes. The arguments themselves if the image has a
+        muscle or no breast.
     """
     breast = labels == Label.BREAST
     rows = np.flatnonzero(breast.any(axis=1))
@@ -38,7 +46,7 @@ def with_cc_muscle(units: Image, labels: Labels, rng: np.random.Generator) -> tu
         1 - away ** rng.uniform(1.5, 3.0) + 0.06 * curve(rng, y * np.float32(FIELD_MM / len(y)), FIELD_MM / 15)
     )
     wall = np.where(breast.any(axis=1), breast.argmax(axis=1), 0)
-    # How deep in the muscle, in pixels: negative outside it.
+    # Depth in the muscle in pixels, negative outside it.
     depth = (border + wall)[:, None] - np.arange(units.shape[1], dtype=np.float32) - 0.5
     depth[:, :] = np.where(away[:, None] < 1, depth, np.minimum(depth, -1))
     return _blended(units, breast, depth, height, width, rng), _labelled(labels, breast & (depth > 0))
@@ -47,7 +55,7 @@ def with_cc_muscle(units: Image, labels: Labels, rng: np.random.Generator) -> tu
 def _blended(
     units: Image, breast: Region, depth: Image, height: float, width: float, rng: np.random.Generator
 ) -> Image:
-    """Smoother and brighter in the muscle, the more so the deeper; the fat before it a little darker or brighter."""
+    """Make the muscle smoother, and brighter the deeper, and the fat in front of it a little darker or brighter."""
     cover = np.clip(depth / rng.uniform(0.8, 2.5) + 0.5, 0, 1) * breast
     smooth = cv2.GaussianBlur(np.ascontiguousarray(units), (0, 0), 0.012 * height)
     gain = rng.uniform(0.025, 0.13) * (0.8 + 0.4 * np.clip(depth / width, 0, 1))

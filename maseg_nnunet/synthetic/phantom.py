@@ -1,9 +1,10 @@
-"""Synthetic mammograms whose masks are known: for the demo, the tests and figures that may show no patient.
+"""Draw synthetic mammograms with known masks, for the demo, for tests, and for figures that must not show a patient.
 
-A seed is a woman: her breasts share size, density and thickness, every view has its own details. `phantom_breast.py`
-draws the breast, here it becomes a picture: processed, raw or film. This is a drawing of a mammogram, not a simulation
-of X-ray physics: nothing about accuracy on patients follows from results on phantoms. DICOM files of phantoms are made
-by `phantom_dicom.py`, labels, tape and film edges by `artefacts.py`.
+A seed is a woman. Her breasts have the same size, density and thickness, and each view has its own details.
+`phantom_breast.py` draws the breast, and this module turns it into an image: processed, raw or film. `artefacts.py`
+draws labels, tape and film edges, and `phantom_dicom.py` writes DICOM files.
+
+This is a drawing, not a simulation of X-ray physics: results on phantoms say nothing about accuracy on patients.
 """
 
 from __future__ import annotations
@@ -21,10 +22,16 @@ from maseg_nnunet.synthetic.phantom_breast import Breast, make_breast
 
 @dataclass(frozen=True, eq=False)
 class Phantom:
-    """A finished picture: `image` (rows, columns) float32 gray in [0, 1] and its `mask` (rows, columns) uint8.
+    """A synthetic mammogram.
 
-    `spacing` is (row, column) in mm. A processed or film image is bright where the breast is dense; in a raw one the
-    breast is dark on a bright background.
+    Attributes:
+        image: Gray in [0, 1], float32 (rows, columns). Dense tissue is bright if processed or on film. In a raw
+            image the breast is dark on a bright background.
+        mask: Values of `Label`, uint8 (rows, columns).
+        spacing: (row, column) in mm.
+        view: CC or MLO.
+        side: Left or right.
+        intent: Processed, raw or film.
     """
 
     image: Image
@@ -46,10 +53,24 @@ def make_phantom(
     intent: Intent = Intent.PROCESSED,
     muscle: bool | None = None,
 ) -> Phantom:
-    """A mammogram of `rows` x `columns` pixels of `spacing` (row, column) mm, the same for the same arguments.
+    """Draw a mammogram, the same for the same arguments.
 
-    `muscle`: whether a pectoral muscle is seen; by default always in MLO and in about a third of CC. A film's breast
-    does not touch the image's edge but the film's.
+    Args:
+        seed: The woman.
+        view: CC or MLO.
+        side: Left or right. The chest wall is at the left edge in a left breast, at the right edge in a right one. In a
+            film it is at the film's edge, which is inside the image.
+        rows: Rows of the image.
+        columns: Columns of the image.
+        spacing: (row, column) in mm. The image must be 100 to `FIELD_MM` mm high and wide.
+        intent: Processed, raw or film.
+        muscle: Whether the pectoral muscle is visible; by default always in MLO and in about a third of CC.
+
+    Returns:
+        Image and mask.
+
+    Raises:
+        ValueError: If the view, the side or the size in mm is not one of these.
     """
     if intent is Intent.FILM:
         return _film_scan(seed, view, side, rows, columns, spacing, muscle)
@@ -61,10 +82,10 @@ def make_phantom(
 
 
 def processed_gray(breast: Breast) -> Image:
-    """The image for presentation, (rows, columns) float32 in [0, 1]: periphery equalized, air black."""
+    """The image for presentation, float32 (rows, columns) in [0, 1]: the periphery equalized, air black."""
     rng = np.random.default_rng([breast.seed, 11, *breast.mask.shape])
     relative = breast.thickness / max(float(breast.thickness.max()), 1e-6)
-    # Unsharp masking, as every maker's processing has it.
+    # Unsharp masking, which every maker's processing has.
     blur = cv2.GaussianBlur(breast.dense, (0, 0), 4.0 / breast.spacing[1], sigmaY=4.0 / breast.spacing[0])
     gray = (0.36 + 0.46 * (1.25 * breast.dense - 0.25 * blur)) * np.power(relative, 0.25)
     grain = rng.standard_normal(gray.shape, dtype=np.float32) * 0.012
@@ -72,10 +93,10 @@ def processed_gray(breast: Breast) -> Image:
 
 
 def raw_gray(breast: Breast) -> Image:
-    """The image for processing, (rows, columns) float32 in [0, 1]: the detector's exposure, 1 in air."""
+    """The image for processing, float32 (rows, columns) in [0, 1]: the exposure of the detector, almost 1 in air."""
     rng = np.random.default_rng([breast.seed, 13, *breast.mask.shape])
     transmitted = np.exp(-breast.attenuation)
-    # The detector's gain field, and quantum noise: its variance follows the exposure.
+    # The gain of the detector is uneven, and the variance of quantum noise is proportional to the exposure.
     rows, columns = breast.mask.shape
     field = 1 - 0.03 * np.linspace(0, 1, rows, dtype=np.float32)[:, None] - 0.02 * np.linspace(0, 1, columns)[None, :]
     noise = rng.standard_normal(transmitted.shape, dtype=np.float32) * 0.008 * np.sqrt(transmitted)
@@ -83,7 +104,7 @@ def raw_gray(breast: Breast) -> Image:
 
 
 def film_gray(breast: Breast) -> Image:
-    """A digitized screen film, (rows, columns) float32 in [0, 1]: no equalization, so the skin line fades to black."""
+    """A digitized film, float32 (rows, columns) in [0, 1]. It is not equalized, so the skin line fades to black."""
     rng = np.random.default_rng([breast.seed, 17, *breast.mask.shape])
     middle = float(np.quantile(breast.attenuation[breast.mask > 0], 0.45))
     slope = rng.uniform(3.0, 4.2)
@@ -94,7 +115,7 @@ def film_gray(breast: Breast) -> Image:
 
 
 def with_marker(image: Image, breast: Breast) -> Image:
-    """`image` with the lead marker (side and view) that lies beside the breast; never drawn over it."""
+    """Draw the lead marker with side and view beside the breast, never over it; float32 (rows, columns) in [0, 1]."""
     rng = np.random.default_rng([breast.seed, 19])
     text = f"{breast.side.value} {breast.view.value}"
     height_mm = rng.uniform(7, 11)
@@ -135,7 +156,7 @@ def _film_scan(
 
 
 def _free_corner(mask: Mask, spacing: Spacing, side: Side, margin: float) -> tuple[int, int]:
-    """(row, column) of the upper corner away from the chest wall, `margin` mm from both edges, where a label goes."""
+    """(row, column) of a label in the upper corner away from the chest wall, `margin` mm from both edges."""
     row = round(margin / spacing[0])
     column = round(margin / spacing[1])
     return row, (mask.shape[1] - column - round(38 / spacing[1]) if side is Side.LEFT else column)

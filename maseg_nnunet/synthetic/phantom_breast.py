@@ -1,10 +1,10 @@
-"""One synthetic breast between the paddles: its outline, its tissue and the mask that belongs to it.
+"""Draw one synthetic breast between the paddles: its outline, its tissue and its mask.
 
-Geometry and tissue are functions of millimetres, so the same breast can be had on any grid. No detector, no gray
-values: these are `phantom.py`.
+Geometry and tissue are functions of millimetres, so the same breast can be drawn on every grid. `phantom.py` adds the
+detector and the gray values.
 
-Coordinates while drawing: `y` mm down from the upper edge, `x` mm from the chest wall. Left breasts have the chest
-wall at column 0, right breasts are mirrored, as images hang.
+While drawing, `y` is in mm down from the upper edge and `x` in mm from the chest wall. Left breasts have the chest wall
+at column 0. Right breasts are mirrored, as images are hung.
 """
 
 from __future__ import annotations
@@ -22,18 +22,24 @@ from maseg_nnunet.synthetic.texture import FIELD_MM, curve, fractal, ridges, sof
 
 FAT_ATTENUATION: Final = 0.030
 DENSE_ATTENUATION: Final = 0.058
-"""Per mm, effective, scatter included: fat, and gland or muscle."""
+"""Effective attenuation per mm, scatter included, of fat and of gland or muscle."""
 
 SKIN_MM: Final = 1.6
 
 
 @dataclass(frozen=True, eq=False)
 class Breast:
-    """One compressed breast under one projection, before any detector.
+    """One compressed breast in one projection, before any detector.
 
-    `thickness`: mm, 0 outside; `dense`: share of gland, muscle, skin or calcium along the ray, 0 (fat) to about 1;
-    `depth`: mm to the skin line, 0 outside; all (rows, columns) float32. `mask`: labels, uint8. `spacing`: (row,
-    column) mm. `view` is CC or MLO.
+    Attributes:
+        thickness: mm, 0 outside the breast, float32 (rows, columns).
+        dense: Share of gland, muscle, skin or calcium along the ray, from 0 (fat) to about 1, float32 (rows, columns).
+        depth: Distance from the skin line in mm, 0 outside the breast, float32 (rows, columns).
+        mask: Values of `Label`, uint8 (rows, columns).
+        spacing: (row, column) in mm.
+        view: CC or MLO.
+        side: Left or right.
+        seed: The woman.
     """
 
     thickness: Image
@@ -47,14 +53,14 @@ class Breast:
 
     @property
     def attenuation(self) -> Image:
-        """Line integral of the attenuation coefficient, no unit, 0 outside: (rows, columns) float32."""
+        """Line integral of the attenuation coefficient, without unit, 0 outside the breast: float32 (rows, columns)."""
         per_mm = FAT_ATTENUATION + (DENSE_ATTENUATION - FAT_ATTENUATION) * self.dense
         return (self.thickness * per_mm).astype(np.float32)
 
 
 @dataclass(frozen=True)
 class _Woman:
-    """What both breasts and all views of a woman share; lengths in mm."""
+    """What is the same in all images of a woman. Lengths are in mm."""
 
     reach: float
     half_height: float
@@ -64,24 +70,30 @@ class _Woman:
 
 
 def make_breast(
-    seed: int,
-    view: View = View.MLO,
-    side: Side = Side.LEFT,
-    *,
-    rows: int = 600,
-    columns: int = 480,
-    spacing: Spacing = (0.4, 0.4),
-    muscle: bool | None = None,
+    seed: int, view: View, side: Side, *, rows: int, columns: int, spacing: Spacing, muscle: bool | None = None
 ) -> Breast:
-    """The breast of woman `seed`, drawn on `rows` x `columns` pixels of `spacing` (row, column) mm.
+    """Draw a breast. It is as large as the field allows; mammograms are about 180-300 mm high and 140-240 mm wide.
 
-    Mammograms are about 180-300 mm high and 140-240 mm wide; the breast fits itself into the field. Raises ValueError
-    for a field below 100 or above FIELD_MM mm, a view other than CC and MLO, or an unknown side.
+    Args:
+        seed: The woman.
+        view: CC or MLO.
+        side: Left or right.
+        rows: Rows of the grid.
+        columns: Columns of the grid.
+        spacing: (row, column) in mm.
+        muscle: Whether the pectoral muscle is visible; by default always in MLO and in about a third of CC.
+
+    Returns:
+        The breast.
+
+    Raises:
+        ValueError: If the view is neither CC nor MLO, the side is unknown, or the field is not 100 to `FIELD_MM` mm
+            high and wide.
     """
     if view not in (View.CC, View.MLO) or side is Side.UNKNOWN:
-        raise ValueError("phantoms have view CC or MLO and side L or R")
+        raise ValueError("a phantom's view must be CC or MLO, and its side L or R")
     if not all(100 <= n * mm <= FIELD_MM for n, mm in zip((rows, columns), spacing, strict=True)):
-        raise ValueError(f"a phantom's field is 100 to {FIELD_MM:.0f} mm high and wide")
+        raise ValueError(f"a phantom's field must be 100 to {FIELD_MM:.0f} mm high and wide")
     woman = _draw_woman(seed, rows * spacing[0], columns * spacing[1])
     rng = np.random.default_rng([seed, view is View.MLO, side is Side.LEFT])
     y = (np.arange(rows, dtype=np.float32) + 0.5) * spacing[0]
@@ -91,7 +103,6 @@ def make_breast(
     skin, nipple_y = (_mlo_skin if view is View.MLO else _cc_skin)(rng, woman, y, height)
     nipple_x = float(np.interp(nipple_y, y, skin))
     is_breast = (x[None, :] < skin[:, None]).astype(np.uint8)
-    # Padded at the chest wall: there the breast goes on, its edge is no skin.
     depth = _depth(is_breast, spacing)
     thickness = _thickness(depth, woman.compressed)
 
@@ -132,7 +143,7 @@ def _draw_woman(seed: int, height: float, width: float) -> _Woman:
 
 
 def _cc_skin(rng: np.random.Generator, woman: _Woman, y: Image, height: float) -> tuple[Image, float]:
-    """Distance of the skin from the chest wall at each `y`, below 0 beyond the breast; and the nipple's y."""
+    """Distance of the skin from the chest wall in mm at each `y`, negative without breast; and the nipple's y."""
     center = height / 2 + rng.normal(0, 0.015) * height
     reach, half = woman.reach * rng.uniform(0.95, 1.05), woman.half_height * rng.uniform(0.97, 1.03)
     nipple_y = center + rng.normal(0, 0.06) * half
@@ -150,13 +161,13 @@ def _mlo_skin(rng: np.random.Generator, woman: _Woman, y: Image, height: float) 
     bottom = min(nipple_y + woman.half_height * rng.uniform(0.85, 1.0), 0.96 * height)
     top = reach * rng.uniform(0.58, 0.72)
     above = np.clip((nipple_y - y) / nipple_y, 0, 1)
-    # From the nipple up: convex first, then concave towards the arm.
+    # From the nipple upwards the skin is first convex, then concave towards the arm.
     rise = 1 - np.power(np.sin(np.pi / 2 * np.clip(above * rng.uniform(1.12, 1.3), 0, 1)), 1.75)
     upper = top + (reach - top) * rise + 14 * np.clip(above - 0.8, 0, 1) * rng.uniform(0, 2)
     below = np.clip((y - nipple_y) / (bottom - nipple_y), 0, 1)
     lower = reach * np.power(np.clip(1 - np.power(below, rng.uniform(1.9, 2.4)), 0, 1), rng.uniform(0.5, 0.62))
     skin = np.where(y < nipple_y, upper, lower) * (1 + 0.015 * curve(rng, y, 50.0))
-    # Below the inframammary fold a strip of the abdomen may stay in the field.
+    # Below the inframammary fold, a strip of the abdomen may be in the field.
     fold = rng.uniform(0.5, 4) * soft_step((y - bottom + 12) / 14) + 0.12 * np.clip(y - bottom, 0, None)
     fold = np.where(y > bottom - 12, fold + 0.4 * curve(rng, y, 20.0), -1.0)
     skin = np.maximum(skin, fold) if rng.random() < 0.4 else np.where(y < bottom, skin, -1.0)
@@ -164,15 +175,15 @@ def _mlo_skin(rng: np.random.Generator, woman: _Woman, y: Image, height: float) 
 
 
 def _bump(rng: np.random.Generator, y: Image, nipple_y: float) -> Image:
-    """The nipple in profile, mm."""
+    """The profile of the nipple in mm."""
     flat = np.power(np.abs(y - nipple_y) / rng.uniform(3.5, 5.5), 2.6)
     return np.asarray(rng.uniform(0.5, 5.5) * np.exp(-flat), dtype=np.float32)
 
 
 def _depth(is_breast: Mask, spacing: Spacing) -> Image:
-    """mm to the skin, 0 outside; the chest wall and the image's edges are no skin."""
+    """Distance from the skin in mm, 0 outside. The chest wall and the edges of the image are not skin."""
     rows, columns = is_breast.shape
-    # OpenCV's transform wants square pixels.
+    # OpenCV's transform needs square pixels.
     square = max(spacing)
     size = (max(1, round(columns * spacing[1] / square)), max(1, round(rows * spacing[0] / square)))
     small = is_breast if size == (columns, rows) else cv2.resize(is_breast, size, interpolation=cv2.INTER_NEAREST)
@@ -186,14 +197,14 @@ def _depth(is_breast: Mask, spacing: Spacing) -> Image:
 
 
 def _thickness(depth: Image, compressed: float) -> Image:
-    """A slab of `compressed` mm whose free edge is a half cylinder."""
+    """The thickness of a slab of `compressed` mm whose free edge is rounded like half a cylinder."""
     radius = compressed * 0.55
     short = np.clip(1 - depth / radius, 0, 1)
     return np.asarray(compressed * np.sqrt(np.clip(1 - short * short, 0, 1)) * (depth > 0), dtype=np.float32)
 
 
 def _muscle_edge(rng: np.random.Generator, woman: _Woman, view: View, y: Image, skin: Image, nipple_y: float) -> Image:
-    """Distance of the muscle's border from the chest wall at each `y`, mm, below 0 where there is none."""
+    """Distance of the muscle's border from the chest wall in mm at each `y`, negative where there is no muscle."""
     if view is View.CC:
         half = rng.uniform(24, 48)
         t = (y - nipple_y - rng.normal(0, 8)) / half
@@ -202,7 +213,7 @@ def _muscle_edge(rng: np.random.Generator, woman: _Woman, view: View, y: Image, 
         width = min(24 + 34 * woman.muscle + rng.normal(0, 3), max(float(skin[0]) - 14, 10))
         length = nipple_y * rng.uniform(0.72, 1.08)
         t = y / length
-        # Convex towards the breast, sometimes a little concave at the lower tip.
+        # Convex towards the breast, but sometimes slightly concave.
         edge = width * (1 - t) + rng.uniform(-1, 6.5) * np.sin(np.pi * np.clip(t, 0, 1)) + 0.7 * curve(rng, y, 28.0)
         edge = np.where(t < 1, np.maximum(edge, 0.5 * (1 - t)), -1.0)
     return np.minimum(edge, skin - 6).astype(np.float32)
@@ -211,7 +222,7 @@ def _muscle_edge(rng: np.random.Generator, woman: _Woman, view: View, y: Image, 
 def _gland(
     rng: np.random.Generator, woman: _Woman, y: Image, x: Image, depth: Image, nipple: tuple[float, float]
 ) -> Image:
-    """Share of fibroglandular tissue, (rows, columns): a cone behind the nipple, lobed, and strands towards it."""
+    """Share of fibroglandular tissue, (rows, columns): a lobed cone behind the nipple, with strands towards it."""
     nipple_y, nipple_x = nipple
     down, across = y[:, None] - nipple_y, nipple_x - x[None, :]
     lean = rng.uniform(-0.35, 0.1)
@@ -233,10 +244,10 @@ def _gland(
 
 
 def _with_muscle(rng: np.random.Generator, dense: Image, inside: Image, y: Image, x: Image, view: View) -> Image:
-    """`dense` with the muscle in it: a step at its border, growing thicker inwards, faintly striated along it."""
+    """`dense` with the muscle: a step at its border, then thicker inwards, with faint fibres along the border."""
     step, growth = (0.45, 9.0) if view is View.MLO else (0.55, 3.0)
     share = np.where(inside > 0, step + (1 - step) * (1 - np.exp(-np.maximum(inside, 0) / growth)), 0)
-    # The border is a slope of about a millimetre, not a knife's edge.
+    # The border is a slope of about a millimetre, not a sharp edge.
     share = share * soft_step(inside / 1.0 + 0.5)
     fibres = np.sin(inside / rng.uniform(2.2, 3.4) + 1.5 * fractal(rng, y, x, 30.0, 2))
     level = rng.uniform(0.74, 0.92)
@@ -252,7 +263,7 @@ def _vessels(
     nipple: tuple[float, float],
     spacing: Spacing,
 ) -> Image:
-    """A few winding vessels and, now and then, a lump or coarse calcifications; added density."""
+    """Density of a few winding vessels and, sometimes, of a lump or coarse calcifications."""
     drawn = np.zeros((len(y), len(x)), np.float32)
     for _ in range(rng.integers(3, 7)):
         turns = rng.normal(0, 0.09, 60).cumsum() + rng.uniform(-0.9, 0.9)
@@ -288,12 +299,12 @@ def _nipple(y: Image, x: Image, nipple_y: float, nipple_x: float) -> Image:
 
 
 def _strands(rng: np.random.Generator, y: Image, x: Image, nipple: tuple[float, float]) -> Image:
-    """Thin bright lines that run towards the nipple (ducts and Cooper's ligaments), 0 to 1."""
+    """Thin bright lines towards the nipple, 0 to 1: ducts and Cooper's ligaments."""
     behind = 14.0
     down, across = y[:, None] - nipple[0], nipple[1] + behind - x[None, :]
     angle = np.arctan2(down, across) + 0.10 * fractal(rng, y, x, 34.0, 4)
     radius = np.hypot(down, across) + 6 * fractal(rng, y, x, 26.0, 3)
-    # Noise on a polar raster, long in the radius and narrow in the angle, bent by the maps above.
+    # Noise on a polar raster, long in the radius and narrow in the angle, which the maps above bend.
     angles = (np.arange(1200, dtype=np.float32) + 0.5) * (FIELD_MM / 1200)
     radii = np.arange(0.375, FIELD_MM, 0.75, dtype=np.float32)
     raster = ridges(fractal(rng, angles, radii, 7.0, 3, stretch=9.0), 0.22)

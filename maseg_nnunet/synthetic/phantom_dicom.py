@@ -1,9 +1,9 @@
-"""DICOM exams of phantoms as six makers write them: for the demo and for tests of everything that reads a header.
+"""Write DICOM exams of phantoms like those of six makers, for the demo and for tests of what reads a header.
 
-What differs between makers is here on purpose: look-up tables (LINEAR, LINEAR_EXACT, SIGMOID, tables), MONOCHROME1 and
-2, bits, spacing, padding, code schemes, and whether there are raw twins. The headers imitate the attributes that this
-project reads; they are no conformance samples. A patient is planted in every header (`PLANTED`), so that a test can
-look for her in what we write. Pictures come from `phantom.py`.
+The makers differ on purpose in look-up tables (LINEAR, LINEAR_EXACT, SIGMOID, tables), MONOCHROME1 and 2, bits,
+spacing, padding, code schemes and raw twins. The headers have the attributes that this project reads and are not
+conformance samples. Every header has a planted patient (`PLANTED`), for whom tests can search the results. `phantom.py`
+draws the images.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from maseg_nnunet.synthetic.phantom_breast import Breast, make_breast
 from maseg_nnunet.voi import Function, LookUpTable, apply_lut, from_voi_units
 
 PLANTED: Final = ("Quitte", "Mirabelle", "19480229", "ACC-QUITTE", "Obstgarten")
-"""Words of the planted patient (name, birth date, accession number, institution); PatientIDs begin with QUI."""
+"""Words of the planted patient: names, birth date, accession number, institution. PatientIDs begin with QUI."""
 
 MASKS: Final = "masks"
 IMAGES: Final = "images"
@@ -56,7 +56,21 @@ _ORIENTATION: Final = {
 
 @dataclass(frozen=True)
 class _Maker:
-    """How a maker's images differ. `rows`, `columns`, `spacing` (mm, square) are those of a full-size image."""
+    """What differs between the images of makers.
+
+    Attributes:
+        rows: Rows of a full-size image.
+        columns: Columns of a full-size image.
+        spacing: Side of its square pixels in mm.
+        luts: VOI look-up tables of processed images; the first is the base.
+        bits: BitsStored of processed images.
+        inverted: Whether processed images are MONOCHROME1.
+        raw: Whether the maker sends raw twins.
+        raw_inverted: Whether raw images are MONOCHROME1.
+        scheme: Coding scheme designator of the view.
+        view_position: Whether the header has ViewPosition.
+        padding: PixelPaddingValue and PixelPaddingRangeLimit, None without padding.
+    """
 
     manufacturer: str
     model: str
@@ -84,7 +98,7 @@ def _window(explanation: str, function: Function, center: float, width: float) -
 
 
 def _tabulated(lut: LookUpTable, bits: int = 12) -> LookUpTable:
-    """The same picture as `lut` gives, as a table: GE sends both."""
+    """A table that shows the same gray as the window `lut`. GE sends both."""
     size = 1 << bits
     entries = np.round(apply_lut(lut, np.arange(size)) * (size - 1)).astype(np.int64)
     return LookUpTable(lut.explanation, Function.TABLE, first=0, bits=bits, values=entries)
@@ -161,7 +175,7 @@ _MAKERS: Final[dict[str, _Maker]] = {
 }
 
 VENDORS: Final = tuple(_MAKERS)
-"""Keys that `write_exam` takes, as in the table of vendors."""
+"""The vendors of `write_exam`: keys of `readers.vendors.VENDORS`."""
 
 
 def write_exam(
@@ -174,19 +188,30 @@ def write_exam(
     views: tuple[View, ...] = (View.CC, View.MLO),
     sides: tuple[Side, ...] = (Side.LEFT, Side.RIGHT),
 ) -> list[tuple[Path, Path]]:
-    """One woman's exam as DICOM files in `folder`/images and masks as PNG of the same stem in `folder`/masks.
+    """Write one woman's exam: DICOM files in `folder`/images, and masks as PNG of the same stem in `folder`/masks.
 
-    Returns (image, mask) paths, each raw twin right after its processed image. `vendor` is a key of VENDORS, `seed` the
-    woman: another one for each vendor. `scale` is the size of the pixel matrix against the maker's own, 1 being full
-    size; the field in mm stays. `raw` asks for raw twins where the maker has them. Equal arguments give equal bytes;
-    files that hold them already are left alone. Raises UsageError for an unknown vendor or a scale that is not above 0
-    and at most 1.
+    Equal arguments give equal bytes. Files that have these bytes already are not written again.
+
+    Args:
+        folder: Where to write; made if missing.
+        vendor: One of `VENDORS`.
+        seed: The woman. Each vendor has other women.
+        scale: Size of the pixel matrix relative to the maker's own, above 0 and at most 1. The field in mm is the same.
+        raw: Also write raw twins, if the maker has them.
+        views: The views of each side.
+        sides: The breasts.
+
+    Returns:
+        Paths of each image and its mask. A raw twin comes after its processed image.
+
+    Raises:
+        UsageError: If the vendor is unknown or the scale out of range.
     """
     maker = _MAKERS.get(vendor)
     if maker is None:
-        raise UsageError(f"phantoms have no vendor {vendor}; there are {', '.join(VENDORS)}")
+        raise UsageError(f"there are no phantoms of vendor {vendor}: expected one of {', '.join(VENDORS)}")
     if not 0 < scale <= 1:
-        raise UsageError(f"scale is {scale}, but must be above 0 and at most 1")
+        raise UsageError(f"the scale is {scale:g}, expected a number above 0 and at most 1")
     woman = seed * len(_MAKERS) + VENDORS.index(vendor)
     rows, columns = round(maker.rows * scale), round(maker.columns * scale)
     written = []
@@ -211,7 +236,7 @@ def write_exam(
 def _header(
     maker: _Maker, vendor: str, seed: int, number: int, breast: Breast, intent: Intent, *, has_twin: bool
 ) -> Dataset:
-    """Everything but the pixels and what describes them."""
+    """The data set without the pixels and their attributes."""
 
     def uid(*parts: object) -> str:
         return generate_uid(entropy_srcs=["maseg phantom", vendor, str(seed), *map(str, parts)])
@@ -285,7 +310,7 @@ def _code(value: str, scheme: str, meaning: str) -> Dataset:
 
 
 def _add_pixels(dataset: Dataset, maker: _Maker, breast: Breast, intent: Intent) -> None:
-    """The pixels and the attributes that describe them; the base look-up table shows the phantom's own gray again."""
+    """Add the pixels and their attributes. The base look-up table shows the gray of the phantom."""
     if intent is Intent.RAW:
         bits, inverted = _RAW_BITS, maker.raw_inverted
         stored = raw_gray(breast) * ((1 << bits) - 1)

@@ -1,11 +1,11 @@
-"""How bright the rim of the breast and the muscle are beside the rest: what tells film, digital and their makers apart.
+"""Change the brightness of the breast's rim and of the muscle, in which film, digital images and makers differ.
 
-Towards its skin line a compressed breast becomes thin. On film and in raw images it fades there into the background;
-processed digital images are equalized, as bright at the skin as inside. The muscle is white on film and hardly brighter
-than gland in many digital images. A network that has seen one of these alone misses the skin or the muscle in the
-other. For training: rims fade or brighten, and muscles change, at random, by the image's labels.
+A compressed breast is thin near its skin line. On film and in raw images it fades there into the background. Processed
+digital images are equalized: as bright at the skin as inside. The muscle is white on film, but hardly brighter than
+gland in many digital images. A network that has seen only one kind misses the skin or the muscle in the other. For
+training: by the image's labels, rims fade or brighten at random, and muscles change.
 
-Images are (rows, columns) float32 in VOI units, labels are integers of the same shape, lengths are pixels.
+Images are (rows, columns) float32 in VOI units, labels are integers of the same shape, lengths are in pixels.
 """
 
 from __future__ import annotations
@@ -20,16 +20,23 @@ from maseg_nnunet.chest_wall import beyond_chest_wall
 from maseg_nnunet.labels import Label
 
 STRONGEST: Final = 4.0
-"""How many times brighter equalizing makes a dark rim at most: film noise is not to become a pattern."""
+"""Largest factor by which equalizing brightens a dark rim. A larger one would make film noise a pattern."""
 
 
 def change_rim(units: Image, labels: Labels, rng: np.random.Generator) -> Image:
-    """`units` with another mean gray from the rim of the breast to its skin, by a drawn curve.
+    """Change the mean gray of the breast's rim along a random curve from its inner edge to the skin.
 
-    One half fades, to between all and a twentieth of the gray inside, mostly to little, as on film; a rim that is
-    darker already stays as it is. The other half is equalized, to between once and twice that gray, at most `STRONGEST`
-    times as bright as before; a rim that is brighter stays. The rim is 2 to 13 % of the image's rows wide (in a whole
-    mammogram about 5 to 30 mm). Unchanged where nothing of the breast lies deeper, or no skin is to be seen.
+    Half of the rims fade, as on film: at the skin to between all and a twentieth of the gray inside, mostly to little.
+    A rim that is darker already is unchanged. The other half are equalized: at the skin to between once and twice the
+    gray inside, and at most `STRONGEST` times as bright as before. A rim that is brighter already is unchanged.
+
+    Args:
+        units: VOI units, float32 (rows, columns).
+        labels: Labels, (rows, columns).
+        rng: Generator to draw from. It draws the width of the rim too, 2 to 13 % of the rows.
+
+    Returns:
+        float32 (rows, columns). The argument itself if no skin is visible, or no breast below the rim.
     """
     depth = depth_below_skin(labels > Label.BACKGROUND)
     width = max(2, round(rng.uniform(0.02, 0.13) * len(units)))
@@ -50,9 +57,15 @@ def change_rim(units: Image, labels: Labels, rng: np.random.Generator) -> Image:
 
 
 def change_muscle(units: Image, labels: Labels, rng: np.random.Generator) -> Image:
-    """`units` with the muscle brighter by 0.03 to 0.5 than the breast beside it, on average.
+    """Make the muscle on average 0.03 to 0.5 brighter than the breast beside it.
 
-    Unchanged without a muscle or without breast beside it.
+    Args:
+        units: VOI units, float32 (rows, columns).
+        labels: Labels, (rows, columns).
+        rng: Generator to draw from.
+
+    Returns:
+        float32 (rows, columns). The argument itself if there is no muscle, or no breast beside it.
     """
     muscle = (labels == Label.PECTORAL_MUSCLE).astype(np.uint8)
     reach = max(3, len(units) // 20)
@@ -66,9 +79,13 @@ def change_muscle(units: Image, labels: Labels, rng: np.random.Generator) -> Ima
 
 
 def depth_below_skin(breast: Region) -> Image:
-    """Pixels from the skin line, half a pixel at the outermost of `breast`, 0 outside.
+    """Distance of each pixel of the breast from the skin line. Chest wall and edges of the image are not skin.
 
-    The chest wall is no skin; nor are the image's edges.
+    Args:
+        breast: Breast and pectoral muscle, bool (rows, columns).
+
+    Returns:
+        Pixels, float32 (rows, columns): 0.5 at the skin line, 0 outside the breast.
     """
     if not breast.any():
         return np.zeros(breast.shape, np.float32)

@@ -1,1 +1,1 @@
-"""What MasegTrainer is made of: patches, augmentation, losses, early stopping."""
+"""The parts of MasegTrainer: patches, augmentation, losses, early stopping, the picture of the progress."""

@@ -1,44 +1,50 @@
-"""The paper's training augmentation after the look-up table: space, gamma, noise (section 2.2.2, Table 3).
+"""The paper's training augmentation after the look-up table: geometry, gamma, noise (section 2.2.2, Table 3).
 
-The paper flips, rotates, deforms and crops one after the other; here the steps are composed and the image is sampled
-once, linearly, and its labels once, nearest. Look-up tables come before and are in `lut_jitter.py`; reading the
-part of an image that a patch needs is in `patches.py`.
+The paper flips, rotates, deforms and crops in separate steps. Here the steps are composed, so the image is interpolated
+only once, linearly, and its labels once, by the nearest pixel. Look-up tables are applied before (`lut_jitter.py`), and
+`patches.py` reads the part of an image that a patch needs.
 
-The *frame* is the grid of the transformed image, as large as the image itself; a patch is cut out of the frame and may
-reach beyond it. Shapes are (rows, columns); points and matrices are (x, y) = (column, row) with pixel centres at
-integers, as OpenCV has them. Every function draws from the generator it is given, in a fixed order.
+The *frame* is the grid of the transformed image, with the shape of the image. A patch is cut out of the frame and may
+reach beyond it. Shapes are (rows, columns). Points and matrices are (x, y) = (column, row) with pixel centres at
+integers, as in OpenCV. Every function draws from the generator that it is given, in a fixed order.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from maseg_nnunet.arrays import FloatArray, Image, Mask, Shape
+from maseg_nnunet.arrays import FloatArray, Image, Labels, Mask, Shape
 
 PAPER_SPACING: Final = 0.4
-"""mm; the lengths in the paper's Table 3 are in pixels of this size."""
+"""Pixel spacing of the paper in mm: lengths in its Table 3 are in pixels of this size."""
 
 NEGLIGIBLE: Final = 0.05
-"""A displacement field that stays below this many pixels is not computed."""
+"""A displacement field is not computed if all its displacements are below this many pixels."""
 
 _NODES_PER_SIGMA: Final = 6
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Table 3. Lengths (`alpha`, `sigma`, `alpha_affine`) are in pixels, `rotation` in degrees.
+    """Ranges and probabilities of the augmentation. The defaults are the paper's (section 2.2.2, Table 3).
 
-    `lut_jitter`: largest change of a look-up table's center and width, as a share of either. `flip`: probability of
-    left-right mirroring; breasts are never turned upside down. `alpha`, `sigma`: height and width of the random
-    displacement field. `alpha_affine`: how far each of three corners moves at most, in x and in y. `outside`: share of
-    the patch that may lie outside the frame. `gamma`: range of the exponent. `noise`: range of the noise's standard
-    deviation as a share of the range of gray; Table 3 has 5 %, always.
+    Attributes:
+        lut_jitter: Largest change of a look-up table's center and width, each as a share of itself.
+        flip: Probability of left-right mirroring. Images are never turned upside down.
+        rotation: Largest angle of rotation in degrees, in both directions.
+        alpha: Factor of the random displacement field of the elastic deformation (Simard et al.), pixels.
+        sigma: Standard deviation in pixels of the Gaussian that smooths this field.
+        alpha_affine: Largest shift of each of three corners in x and in y, in pixels: the affine part of the elastic
+            deformation.
+        outside: Share of each side of a patch that may be outside the frame.
+        gamma: Range of the exponent of gray.
+        noise: Range of the standard deviation of the Gaussian noise, as a share of the range of gray. In Table 3 it is
+            always 5 %.
     """
 
     lut_jitter: float = 0.05
@@ -52,7 +58,14 @@ class Recipe:
     noise: tuple[float, float] = (0.05, 0.05)
 
     def at_spacing(self, spacing: float) -> Recipe:
-        """The same recipe in millimetres for pixels of `spacing` mm, given for the paper's 0.4 mm."""
+        """Convert the lengths, which are for pixels of `PAPER_SPACING`, to pixels of another size.
+
+        Args:
+            spacing: Size of a pixel in mm.
+
+        Returns:
+            The recipe with the same `alpha`, `sigma` and `alpha_affine` in mm.
+        """
         factor = PAPER_SPACING / spacing
         return replace(
             self, alpha=self.alpha * factor, sigma=self.sigma * factor, alpha_affine=self.alpha_affine * factor
@@ -61,11 +74,15 @@ class Recipe:
 
 @dataclass(frozen=True, eq=False)
 class Placement:
-    """Where a patch of shape `patch` gets its pixels from.
+    """Where a patch gets its pixels from.
 
-    `matrix`: (3, 3), frame to image. `frame`: shape of frame and image. `corner`: (row, column) of the patch's first
-    pixel in the frame, may be negative. `field`: displacements (2, rows, columns) in x and y of the patch's pixels,
-    added before `matrix` is applied, or None.
+    Attributes:
+        matrix: Affine transform from the frame to the image, (3, 3), for points (x, y, 1) in pixels.
+        frame: Shape of the frame and of the image, (rows, columns).
+        corner: (row, column) of the patch's first pixel in the frame; may be negative.
+        patch: Shape of the patch, (rows, columns).
+        field: Displacement of each pixel of the patch in x and in y, float32 (2, rows, columns) in pixels, added before
+            `matrix` is applied. None if there is none.
     """
 
     matrix: FloatArray
@@ -76,7 +93,7 @@ class Placement:
 
     @property
     def inside(self) -> tuple[slice, slice]:
-        """The part of the patch that lies in the frame; may be empty."""
+        """Rows and columns of the patch that are in the frame; may be empty."""
         rows, columns = (
             slice(max(0, -start), max(0, min(size, whole - start)))
             for start, size, whole in zip(self.corner, self.patch, self.frame, strict=True)
@@ -87,9 +104,17 @@ class Placement:
 def place(
     frame: Shape, patch: Shape, recipe: Recipe, rng: np.random.Generator, point: tuple[int, int] | None = None
 ) -> Placement:
-    """Draw flip, rotation, elastic deformation and crop for an image of shape `frame`.
+    """Draw flip, rotation, elastic deformation and crop.
 
-    `point`: (row, column) in the image that the patch is to hold, such as one of the muscle.
+    Args:
+        frame: Shape of the image, (rows, columns).
+        patch: Shape of the patch, (rows, columns).
+        recipe: Ranges and probabilities; lengths in pixels of the image.
+        rng: Generator to draw from.
+        point: (row, column) of a pixel of the image that the patch should contain, such as one of the muscle.
+
+    Returns:
+        Where the patch gets its pixels from.
     """
     matrix = draw_affine(frame, recipe, rng)
     if point is not None:
@@ -100,11 +125,19 @@ def place(
 
 
 def draw_affine(frame: Shape, recipe: Recipe, rng: np.random.Generator) -> FloatArray:
-    """A random (3, 3) matrix from the frame to the image: flip, rotation, affine part of the elastic deformation.
+    """Draw flip, rotation and the affine part of the elastic deformation.
 
-    Flip and rotation are about the image's centre. The affine part (Simard's deformation by its usual recipe) moves
-    three corners of a centred square of half-side min(rows, columns) // 3 by up to `alpha_affine` pixels in x and y;
-    in images so small that it might fold over, by no more than half the half-side.
+    Flip and rotation are about the image's centre. The affine part moves three corners of a centred square by up to
+    `alpha_affine` pixels in x and in y, as common implementations of Simard's deformation do. The half-side of the
+    square is min(rows, columns) // 3. No corner moves by more than half of it, because a small image might fold over.
+
+    Args:
+        frame: Shape of the image, (rows, columns).
+        recipe: Ranges and probabilities; lengths in pixels of the image.
+        rng: Generator to draw from.
+
+    Returns:
+        The matrix from the frame to the image, float64 (3, 3), for points (x, y, 1) in pixels.
     """
     rows, columns = frame
     flip, angle = rng.random() < recipe.flip, np.deg2rad(rng.uniform(-recipe.rotation, recipe.rotation))
@@ -123,10 +156,18 @@ def draw_affine(frame: Shape, recipe: Recipe, rng: np.random.Generator) -> Float
 def draw_corner(
     frame: Shape, patch: Shape, outside: float, rng: np.random.Generator, point: tuple[int, int] | None = None
 ) -> tuple[int, int]:
-    """(row, column) in the frame of the patch's first pixel, uniform among those allowed.
+    """Draw where the patch is in the frame, uniformly among the allowed places.
 
-    At most the share `outside` of the patch's side lies beyond either edge of the frame; where the frame is too small
-    for that, it lies wholly in the patch. `point` (row, column) in the frame is held where that is possible.
+    Args:
+        frame: Shape of the frame, (rows, columns).
+        patch: Shape of the patch, (rows, columns).
+        outside: Largest share of each side of the patch beyond an edge of the frame. If the frame is too small for
+            that, the whole frame is in the patch.
+        rng: Generator to draw from.
+        point: (row, column) in the frame of a pixel that the patch contains if an allowed place does.
+
+    Returns:
+        (row, column) in the frame of the patch's first pixel; may be negative.
     """
     start = []
     for axis in range(2):
@@ -136,27 +177,35 @@ def draw_corner(
         if low > high:
             low, high = whole - size, 0
         if point is not None:
-            # Clipped into what is allowed: the affine part can carry a point out of the frame.
+            # Clipped to the allowed places, because the affine part can move a point out of the frame.
             low, high = (int(np.clip(value, low, high)) for value in (point[axis] - size + 1, point[axis]))
         start.append(int(rng.integers(low, high, endpoint=True)))
     return start[0], start[1]
 
 
 def displacement_bound(alpha: float, sigma: float) -> float:
-    """Six standard deviations of a displacement in pixels, or `alpha` where that is less: none gets larger.
+    """A bound of the displacements in pixels: six standard deviations, or `alpha` if that is less.
 
     The field is uniform noise in (-1, 1), smoothed by a Gaussian of `sigma` pixels and multiplied by `alpha` (Simard).
-    Smoothing leaves it a standard deviation of alpha / sqrt(3) / (2 sqrt(pi) sigma).
+    Its standard deviation is then alpha / sqrt(3) / (2 sqrt(pi) sigma).
     """
     return min(alpha, 6 * alpha / (2 * math.sqrt(3 * math.pi) * max(sigma, 1e-6)))
 
 
 def draw_displacement(patch: Shape, alpha: float, sigma: float, rng: np.random.Generator) -> Image | None:
-    """Simard's displacement field for a patch: (2, rows, columns) pixels in x and y, or None where it is negligible.
+    """Draw Simard's displacement field for a patch.
 
-    With the paper's alpha 1 and sigma 100 the standard deviation is 0.0016 pixel and the bound 0.01: far below
-    `NEGLIGIBLE`, so nothing is computed. Otherwise the noise is drawn and smoothed on a grid of sigma / 6 pixels
-    and interpolated, which has the same moments.
+    The paper's alpha and sigma give displacements far below `NEGLIGIBLE`, so nothing is computed. Otherwise the noise
+    is drawn and smoothed on a grid of sigma / 6 pixels and interpolated, which gives a field with the same moments.
+
+    Args:
+        patch: Shape of the patch, (rows, columns).
+        alpha: Factor of the smoothed noise, pixels.
+        sigma: Standard deviation of the smoothing Gaussian, pixels.
+        rng: Generator to draw from.
+
+    Returns:
+        Displacements in x and in y, float32 (2, rows, columns) in pixels, or None if they are negligible.
     """
     if displacement_bound(alpha, sigma) < NEGLIGIBLE:
         return None
@@ -164,7 +213,7 @@ def draw_displacement(patch: Shape, alpha: float, sigma: float, rng: np.random.G
     margin = int(np.ceil(4 * sigma / step)) + 1
     rows, columns = (int(np.ceil(size / step)) + 2 for size in patch)
     shape = 2, rows + 2 * margin, columns + 2 * margin
-    # A node stands for step x step independent uniform values, whose mean is all but Gaussian.
+    # A node is the mean of step x step independent uniform values, which is almost Gaussian.
     noise = rng.uniform(-1, 1, shape) if step == 1 else rng.standard_normal(shape) / (np.sqrt(3) * step)
     field = np.empty((2, *patch), dtype=np.float32)
     for axis in range(2):
@@ -177,12 +226,12 @@ def draw_displacement(patch: Shape, alpha: float, sigma: float, rng: np.random.G
 
 
 def source_box(placement: Placement) -> tuple[slice, slice]:
-    """Rows and columns of the image that the patch is sampled from; empty slices where it lies beyond the image."""
+    """Rows and columns of the image that the patch is sampled from; empty slices if it is beyond the image."""
     rows, columns = placement.inside
     x = np.array([columns.start, columns.stop - 1], dtype=np.float64) + placement.corner[1]
     y = np.array([rows.start, rows.stop - 1], dtype=np.float64) + placement.corner[0]
     corners = placement.matrix[:2] @ np.array([x[[0, 0, 1, 1]], y[[0, 1, 0, 1]], np.ones(4)])
-    # One pixel for the linear interpolation, and what the field adds.
+    # One pixel for the linear interpolation, and the displacements of the field.
     reach = 1 + (
         0 if placement.field is None else np.abs(placement.matrix[:2, :2]).sum() * np.abs(placement.field).max()
     )
@@ -193,13 +242,18 @@ def source_box(placement: Placement) -> tuple[slice, slice]:
     return box[0], box[1]
 
 
-def sample(
-    image: Image, labels: npt.NDArray[Any], placement: Placement, box: tuple[slice, slice]
-) -> tuple[Image, Mask]:
-    """The patch's image, linearly, and labels, nearest: float32 and uint8 of shape `placement.patch`.
+def sample(image: Image, labels: Labels, placement: Placement, box: tuple[slice, slice]) -> tuple[Image, Mask]:
+    """Interpolate a patch: its image linearly, its labels by the nearest pixel.
 
-    `image` and `labels` are the part `box` of the whole image (see `source_box`); negative labels, nnU-Net's mark for
-    what lies outside a cropped case, become background. Outside the frame and the image both are 0.
+    Args:
+        image: The part `box` of the whole image, float32.
+        labels: The same part of its labels. `IGNORE`, outside a cropped case, becomes background.
+        placement: Where the patch gets its pixels from.
+        box: Rows and columns of the whole image, from `source_box`.
+
+    Returns:
+        Image, float32, and labels, uint8, both of shape `placement.patch`. Both are 0 outside the frame and outside
+        the image.
     """
     patch_image = np.zeros(placement.patch, dtype=np.float32)
     patch_labels = np.zeros(placement.patch, dtype=np.uint8)
@@ -225,7 +279,7 @@ def sample(
 
 
 def _maps(matrix: FloatArray, field: Image) -> tuple[Image, Image]:
-    """x and y in the source of every pixel of a grid that is displaced by `field` (2, rows, columns)."""
+    """x and y in the source of every pixel of a grid after displacement by `field` (2, rows, columns)."""
     _, rows, columns = field.shape
     x = field[0] + np.arange(columns, dtype=np.float32)
     y = field[1] + np.arange(rows, dtype=np.float32)[:, None]
@@ -234,7 +288,16 @@ def _maps(matrix: FloatArray, field: Image) -> tuple[Image, Image]:
 
 
 def change_gray(image: Image, recipe: Recipe, rng: np.random.Generator) -> Image:
-    """Random gamma, then Gaussian noise, on gray in [0, 1], any shape; the result, float32, is clipped to [0, 1]."""
+    """Apply random gamma, then Gaussian noise.
+
+    Args:
+        image: Gray in [0, 1], float32, any shape.
+        recipe: The ranges `gamma` and `noise`.
+        rng: Generator to draw from.
+
+    Returns:
+        Gray clipped to [0, 1], float32, same shape.
+    """
     gamma, deviation = rng.uniform(*recipe.gamma), rng.uniform(*recipe.noise)
     changed: Image = np.power(image, np.float32(gamma))
     if deviation > 0:

@@ -1,7 +1,7 @@
-"""When training stops: the paper's rule, as a function of the validation losses and nothing else.
+"""The paper's rule for when training stops. It depends on the validation losses alone.
 
-The losses are in nnU-Net's logger, which every checkpoint holds and which has the same values on all ranks; so a run
-that goes on from a checkpoint has the right patience, and all ranks decide alike.
+nnU-Net's logger has the losses. Every checkpoint contains the logger, so patience is right after resuming. All ranks
+have the same values, so they make the same decision.
 """
 
 from __future__ import annotations
@@ -13,10 +13,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands after its last epoch.
+    """How far a training run is after its last epoch.
 
-    `best`: epoch of the lowest validation loss that counts, None before there was a finite one. `stale`: epochs since
-    then. `improved`: whether the last epoch is the best. `stop`: whether patience is used up.
+    Attributes:
+        best: Epoch of the lowest validation loss that counts, from 0. None if none was finite yet.
+        stale: Number of epochs since the best; all that count if there is no best.
+        improved: Whether the last epoch is the best.
+        stop: Whether training must stop because patience is used up.
     """
 
     best: int | None
@@ -26,11 +29,16 @@ class Progress:
 
 
 def judge(losses: Sequence[float], patience: int | None, counted_from: int = 0) -> Progress:
-    """Judge a run by its validation loss of every epoch so far.
+    """Judge a run by its validation losses: stop if the loss "did not improve for 10 epochs" (paper, section 2.2.3).
 
-    Training stops once the loss "did not improve for 10 epochs" (paper, section 2.2.3): `patience` is that number, None
-    for never. Equal is no improvement, and neither is a loss that is not finite. Epochs before `counted_from` count for
-    nothing.
+    Args:
+        losses: Validation loss of every epoch so far. An equal loss is not an improvement, nor is one that is not
+            finite.
+        patience: Number of epochs without improvement after which training stops, None for never.
+        counted_from: First epoch whose loss counts.
+
+    Returns:
+        How far the run is.
     """
     counted = range(counted_from, len(losses))
     best = min(counted, key=lambda epoch: _or_infinite(losses[epoch]), default=None)

@@ -1,20 +1,20 @@
-"""The paper's losses (section 2.2.3) and the ordinary cross-entropy beside them, all from logits.
+"""The paper's losses (section 2.2.3) and the ordinary cross-entropy, all from logits.
 
-With p = softmax(logits), y the reference class of a pixel and C classes (Eq. 2)::
+With p = softmax(logits), y the reference class of a pixel and C classes::
 
-    p_t,c = p_c where y = c, else 1 - p_c
+    p_t,c = p_c if y = c, else 1 - p_c                                     (Eq. 2)
     weighted cross-entropy = -sum_c alpha_c log p_t,c                      (Eq. 1)
     weighted focal         = -sum_c alpha_c (1 - p_t,c)^gamma log p_t,c    (Eq. 3)
     plain cross-entropy    = -alpha_y log p_y
 
-each averaged over the pixels; to the last, one minus the soft Dice may be added. So in Eq. 1 and 3 every class counts
-in every pixel, as in C binary problems. The paper says that gamma = 1 turns the focal loss into cross-entropy; it is
-gamma = 0 that does.
+Each is averaged over the pixels. One minus the soft Dice may be added to the last. In Eq. 1 and 3 every class counts in
+every pixel, as in C binary problems. The paper says that gamma = 1 turns the focal loss into cross-entropy, but gamma =
+0 does.
 
-log(1 - p_c) is the log-sum-exp of the other classes' log-probabilities: no probability is ever subtracted from 1 and no
-log(0) can occur. All is computed in float32 (float64 where the logits are), whatever autocast is on.
+log(1 - p_c) is the log-sum-exp of the other classes' log-probabilities. No probability is subtracted from 1, so log(0)
+can't occur. Losses are computed in float32, or in float64 if the logits are float64, even under autocast.
 
-Which loss a trainer takes, and wrapping it for deep supervision, is the trainer's affair.
+A trainer chooses the loss and wraps it for deep supervision.
 """
 
 from __future__ import annotations
@@ -29,20 +29,23 @@ from torch import Tensor, nn
 from maseg_nnunet.labels import IGNORE, Label
 
 PAPER_ALPHA: Final = (1.0, 1.0, 2.0)
-"""Weights of background, breast and pectoral muscle: the winner of the paper's Table 4."""
+"""Weights of background, breast and pectoral muscle: the best of the paper's Table 4."""
 
 PAPER_GAMMA: Final = 2.0
+"""Exponent of the focal loss (section 2.2.3)."""
 
 
 class PixelLoss(nn.Module):
-    """Mean over the pixels of a loss per pixel; what the three losses share.
+    """Base of the losses: the mean over the pixels of a loss per pixel.
 
-    `alpha`: weight of each class. `ignore_label`: nnU-Net's ignore label (`label_manager.ignore_label`); its pixels
-    count neither in the sum nor in the mean, and a batch of nothing else gives 0. Called with logits (N, C, ...) of any
-    floating type and the reference (N, 1, ...) or (N, ...) of any type; -1, which nnU-Net writes outside a cropped
-    case, is background.
+    Args:
+        alpha: Weight of each class, length C.
+        ignore_label: nnU-Net's ignore label (`label_manager.ignore_label`), None if there is none. Its pixels count
+            neither in the sum nor in the mean. The loss of a batch in which all pixels are ignored is 0.
 
-    Raises ValueError where logits and alpha, or logits and reference, differ in shape.
+    Attributes:
+        alpha: The weights, float32 (C,), a buffer.
+        ignore_label: As given.
     """
 
     alpha: Tensor
@@ -53,11 +56,31 @@ class PixelLoss(nn.Module):
         self.ignore_label = ignore_label
 
     def per_pixel(self, log_p: Tensor, is_class: Tensor) -> Tensor:
-        """Loss (N, ...) of log-probabilities (N, C, ...) and the one-hot reference (N, C, ...), bool."""
+        """The loss of every pixel.
+
+        Args:
+            log_p: Log-probabilities, float32 or float64 (N, C, ...).
+            is_class: One-hot reference, bool (N, C, ...).
+
+        Returns:
+            Shape (N, ...), the dtype of `log_p`.
+        """
         raise NotImplementedError
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """The scalar loss of a batch, float32 or float64."""
+        """The loss of a batch.
+
+        Args:
+            logits: Shape (N, C, ...), any floating type.
+            target: Reference classes, shape (N, 1, ...) or (N, ...), any type. `IGNORE` (-1), which nnU-Net writes
+                outside a cropped case, counts as background.
+
+        Returns:
+            A scalar, float64 if the logits are, else float32.
+
+        Raises:
+            ValueError: If the logits do not have C classes, or if logits and target differ in shape.
+        """
         if target.ndim == logits.ndim:
             target = target.squeeze(1)
         expected = (logits.shape[0], *logits.shape[2:])
@@ -69,28 +92,37 @@ class PixelLoss(nn.Module):
         target = torch.where(target == IGNORE, int(Label.BACKGROUND), target).long()
         classes = torch.arange(logits.shape[1], device=target.device)
         is_class = target.unsqueeze(1) == _per_class(classes, logits)
-        # .to: autocast would leave bfloat16 as it is on a CPU.
+        # On a CPU, autocast would leave bfloat16 as it is.
         log_p = torch.log_softmax(logits.to(torch.promote_types(logits.dtype, torch.float32)), dim=1)
         return self.pooled(log_p, is_class, None if self.ignore_label is None else target != self.ignore_label)
 
     def pooled(self, log_p: Tensor, is_class: Tensor, counts: Tensor | None) -> Tensor:
-        """The scalar: the mean of `per_pixel` over the pixels where `counts` (N, ...), bool, or over all."""
+        """The mean of `per_pixel`.
+
+        Args:
+            log_p: Log-probabilities, float32 or float64 (N, C, ...).
+            is_class: One-hot reference, bool (N, C, ...).
+            counts: Which pixels count, bool (N, ...); None for all.
+
+        Returns:
+            A scalar.
+        """
         loss = self.per_pixel(log_p, is_class)
         if counts is None:
             return loss.mean()
         return torch.where(counts, loss, 0).sum() / counts.sum().clamp(min=1)
 
     def extra_repr(self) -> str:
-        """Shown in nnU-Net's log and debug.json."""
+        """The settings, for nnU-Net's log and debug.json."""
         return f"alpha={self.alpha.tolist()}, ignore_label={self.ignore_label}"
 
     def _alpha_like(self, log_p: Tensor) -> Tensor:
-        # nnU-Net never moves a loss to a device: the weights follow the logits also where nobody called .to().
+        # nnU-Net never moves a loss to a device, so the weights follow the logits.
         return _per_class(self.alpha.to(log_p.device, log_p.dtype), log_p)
 
 
 class WeightedCrossEntropy(PixelLoss):
-    """Eq. 1: every class counts in every pixel."""
+    """The paper's weighted cross-entropy, Eq. 1: every class counts in every pixel."""
 
     def per_pixel(self, log_p: Tensor, is_class: Tensor) -> Tensor:
         """See `PixelLoss.per_pixel`."""
@@ -98,7 +130,13 @@ class WeightedCrossEntropy(PixelLoss):
 
 
 class WeightedFocal(PixelLoss):
-    """Eq. 3: Eq. 1 with each term times (1 - p_t,c)^gamma. gamma = 0 (not 1, as the paper has it) is Eq. 1."""
+    """The paper's weighted focal loss, Eq. 3: each term of Eq. 1 times (1 - p_t,c)^gamma.
+
+    Args:
+        alpha: Weight of each class, length C.
+        gamma: Exponent. With 0 the loss is Eq. 1; the paper says 1.
+        ignore_label: See `PixelLoss`.
+    """
 
     def __init__(
         self, alpha: Sequence[float] = PAPER_ALPHA, gamma: float = PAPER_GAMMA, ignore_label: int | None = None
@@ -114,12 +152,15 @@ class WeightedFocal(PixelLoss):
         return -(self._alpha_like(log_p) * torch.exp(self.gamma * log_one_minus_pt) * log_pt).sum(1)
 
     def extra_repr(self) -> str:
-        """Shown in nnU-Net's log and debug.json."""
+        """The settings, for nnU-Net's log and debug.json."""
         return f"{super().extra_repr()}, gamma={self.gamma}"
 
 
 class PlainCrossEntropy(PixelLoss):
-    """The ordinary form, -alpha_y log p_y: a pixel counts for its own class alone. The mean is over pixels."""
+    """The ordinary cross-entropy, -alpha_y log p_y: a pixel counts only for its own class.
+
+    The mean is over pixels, not weighted by alpha as in PyTorch.
+    """
 
     def per_pixel(self, log_p: Tensor, is_class: Tensor) -> Tensor:
         """See `PixelLoss.per_pixel`."""
@@ -127,10 +168,10 @@ class PlainCrossEntropy(PixelLoss):
 
 
 class CrossEntropyAndDice(PlainCrossEntropy):
-    """The ordinary cross-entropy plus one minus the mean soft Dice of the classes but background.
+    """The ordinary cross-entropy plus one minus the mean soft Dice of the classes except background.
 
-    The soft Dice of a class is (2 sum p_c [y = c] + 1) / (sum p_c + sum [y = c] + 1), the sums over all pixels of the
-    batch that count: pooled, since many images have no muscle.
+    The soft Dice of a class is (2 sum p_c [y = c] + 1) / (sum p_c + sum [y = c] + 1). The sums are over all pixels of
+    the batch that count, because many images have no muscle.
     """
 
     def pooled(self, log_p: Tensor, is_class: Tensor, counts: Tensor | None) -> Tensor:
@@ -144,7 +185,14 @@ class CrossEntropyAndDice(PlainCrossEntropy):
 
 
 def log_complement(log_p: Tensor) -> Tensor:
-    """log(1 - p_c) of every class from log-probabilities (N, C, ...), C > 1, without a subtraction."""
+    """log(1 - p_c) of every class, without a subtraction.
+
+    Args:
+        log_p: Log-probabilities (N, C, ...), C > 1.
+
+    Returns:
+        The same shape and dtype.
+    """
     classes = log_p.unbind(1)
     others = (classes[:c] + classes[c + 1 :] for c in range(len(classes)))
     return torch.stack([reduce(torch.logaddexp, rest) for rest in others], dim=1)

@@ -1,8 +1,8 @@
-"""A random look-up table of a case's own header, its center and width jittered (paper section 2.2.2, Table 3).
+"""Apply a random look-up table of a case's header, center and width jittered (paper section 2.2.2, Table 3).
 
-Images on disk are in VOI units of the case's base look-up table, so the stored value can be had back and another table
-applied to it (`voi.py`). Doing that for every pixel would cost more than the rest of the augmentation: since VOI units
-to gray is one function of one variable, it is tabulated and looked up.
+Images on disk are in VOI units of the case's base look-up table. So the stored value can be recovered, and another
+table can be applied to it (`voi.py`). To do that for every pixel would cost more than the rest of the augmentation.
+Gray is a function of the VOI unit alone, so it is tabulated.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from maseg_nnunet.arrays import FloatArray, Image
 from maseg_nnunet.voi import NORMAL, CaseLuts, Function, LookUpTable, apply_lut
 
 WITHOUT_HEADER: Final = CaseLuts(False, 0, (LookUpTable(NORMAL, Function.LINEAR_EXACT, center=0.5, width=1.0),))
-"""For a case that voi_luts.json lacks: the window that VOI units themselves are."""
+"""For a case that is missing in voi_luts.json: the window for which stored values are VOI units."""
 
 _LINEAR: Final = (Function.LINEAR, Function.LINEAR_EXACT)
 _NODES: Final = 16384
@@ -27,9 +27,13 @@ _NODES: Final = 16384
 
 @dataclass(frozen=True, eq=False)
 class JitteredLut:
-    """`lut`, whose center is `center`, with the center moved by `shift` and the width multiplied by `stretch`.
+    """A look-up table with another center and width.
 
-    `center` and `shift` are in stored values.
+    Attributes:
+        lut: A window or table of a header.
+        center: Its center in stored values; see `center_of`.
+        shift: Shift of the center, in stored values.
+        stretch: Factor of the width.
     """
 
     lut: LookUpTable
@@ -38,16 +42,23 @@ class JitteredLut:
     stretch: float = 1.0
 
     def unjittered(self, stored: npt.ArrayLike) -> FloatArray:
-        """The stored values at which `lut` is to be read, float64, so that it acts as if it were jittered."""
+        """Map stored values so that `lut` gives the gray that the jittered table gives.
+
+        Args:
+            stored: Values after the modality LUT, any shape.
+
+        Returns:
+            Values to apply `lut` to, float64, same shape.
+        """
         return self.center + (np.asarray(stored, dtype=np.float64) - self.center - self.shift) / self.stretch
 
     def jittered(self, stored: npt.ArrayLike) -> FloatArray:
-        """The inverse of `unjittered`."""
+        """The inverse of `unjittered`; float64, same shape."""
         return self.center + self.shift + (np.asarray(stored, dtype=np.float64) - self.center) * self.stretch
 
 
 def center_of(lut: LookUpTable) -> float:
-    """In stored values; of a table where it first crosses one half."""
+    """Center in stored values. The center of a table is where its gray first crosses one half."""
     if lut.values is None:
         return lut.center
     gray = apply_lut(lut, lut.first + np.arange(len(lut.values)))
@@ -56,9 +67,17 @@ def center_of(lut: LookUpTable) -> float:
 
 
 def draw_lut(luts: CaseLuts, jitter: float, rng: np.random.Generator) -> JitteredLut:
-    """One of the case's look-up tables, all alike likely; center and width each changed by up to the share `jitter`.
+    """Draw one of the case's look-up tables, each with the same probability, and its jitter.
 
-    A table's width is its length, so it is stretched about its center.
+    The width of a table is its length, so a table is stretched about its center.
+
+    Args:
+        luts: The case's look-up tables.
+        jitter: Largest change of center and width, each as a share of itself.
+        rng: Generator to draw from.
+
+    Returns:
+        The jittered look-up table.
     """
     lut = luts.luts[rng.integers(len(luts.luts))]
     move, stretch = rng.uniform(-jitter, jitter, 2)
@@ -67,10 +86,18 @@ def draw_lut(luts: CaseLuts, jitter: float, rng: np.random.Generator) -> Jittere
 
 
 def to_gray(units: Image, luts: CaseLuts, chosen: JitteredLut) -> Image:
-    """VOI units (rows, columns) of the case to gray in [0, 1] by `chosen`, float32.
+    """Convert VOI units to gray by a jittered look-up table.
 
-    Exact where both the base and `chosen` are windows of the LINEAR kinds; otherwise interpolated between 16,384 nodes
-    over the range where `chosen` is not flat.
+    Exact if both the base and `chosen` are LINEAR or LINEAR_EXACT. Otherwise gray is interpolated between `_NODES`
+    nodes over the range where `chosen` is not flat.
+
+    Args:
+        units: VOI units of the case, float32 (rows, columns).
+        luts: The case's look-up tables. Their base defines the VOI units.
+        chosen: One of them, jittered.
+
+    Returns:
+        Gray in [0, 1], float32 (rows, columns).
     """
     ends = np.sort(luts.to_voi_units(chosen.jittered(_active_range(chosen.lut))))
     is_linear = chosen.lut.function in _LINEAR and luts.luts[luts.base].function in _LINEAR
@@ -87,23 +114,33 @@ def to_gray(units: Image, luts: CaseLuts, chosen: JitteredLut) -> Image:
 
 
 def random_gray(units: Image, luts: CaseLuts, jitter: float, rng: np.random.Generator) -> Image:
-    """`to_gray` by a look-up table that is drawn: the first step of the paper's augmentation."""
+    """Convert VOI units to gray by a random look-up table: the first step of the paper's augmentation.
+
+    Args:
+        units: VOI units of the case, float32 (rows, columns).
+        luts: The case's look-up tables.
+        jitter: Largest change of center and width, each as a share of itself.
+        rng: Generator to draw from.
+
+    Returns:
+        Gray in [0, 1], float32 (rows, columns).
+    """
     return to_gray(units, luts, draw_lut(luts, jitter, rng))
 
 
 def luts_of(case: str, table: Mapping[str, CaseLuts]) -> CaseLuts:
-    """The case's look-up tables, or the one window of a case without any."""
+    """The case's look-up tables in `table`, or `WITHOUT_HEADER`."""
     return table.get(case, WITHOUT_HEADER)
 
 
 def _active_range(lut: LookUpTable) -> tuple[float, float]:
-    """The stored values between which a look-up table is not flat (a sigmoid: to 5e-5)."""
+    """The stored values between which a look-up table is not flat. Beyond them a sigmoid is within 5e-5 of its end."""
     if lut.values is not None:
         return lut.first, lut.first + len(lut.values) - 1
     if lut.function is Function.SIGMOID:
         return lut.center - 2.5 * lut.width, lut.center + 2.5 * lut.width
     if lut.function is Function.LINEAR:
-        # A width of 1 is a threshold; a ramp of one stored value is the same for integers.
+        # A width of 1 is a threshold. For integers it equals a ramp over one stored value.
         half = max(lut.width - 1, 1.0) / 2
         return lut.center - 0.5 - half, lut.center - 0.5 + half
     return lut.center - lut.width / 2, lut.center + lut.width / 2

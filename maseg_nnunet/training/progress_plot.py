@@ -1,4 +1,4 @@
-"""progress.png: how a training went, with the epoch whose weights are kept; in the place of nnU-Net's own picture."""
+"""Draw progress.png: the course of a training and the epoch whose weights are kept. It replaces nnU-Net's picture."""
 
 from __future__ import annotations
 
@@ -14,10 +14,16 @@ from maseg_nnunet.training.early_stopping import Progress
 
 
 def draw_progress(path: Path, log: Mapping[str, Sequence[Any]], progress: Progress, classes: Sequence[str]) -> None:
-    """Write a picture of three panels: losses, pseudo-Dice of `classes`, seconds an epoch and learning rate.
+    """Draw three panels: losses, pseudo-Dice, and duration of an epoch with the learning rate.
 
-    `log` is what nnU-Net's logger holds: one value an epoch under train_losses, val_losses, dice_per_class_or_region,
-    epoch_start_timestamps, epoch_end_timestamps and lrs. The best epoch is marked in the first two panels.
+    The best epoch is marked in the first two.
+
+    Args:
+        path: The picture, PNG. It is written atomically.
+        log: The values of nnU-Net's logger, one per epoch: train_losses, val_losses, dice_per_class_or_region,
+            epoch_start_timestamps, epoch_end_timestamps and lrs.
+        progress: What `judge` says about the losses.
+        classes: Names of the foreground classes, in the order of the Dice values.
     """
     epochs = range(len(log["val_losses"]))
     figure = Figure(figsize=(9, 11), layout="constrained")

@@ -1,7 +1,7 @@
-"""Training patches for data of few sources: contrasts of makers that are not there, and what lies beside a breast.
+"""Training patches for data of few sources: contrasts of other makers, and objects beside the breast.
 
-The paper's eight data sets bring their makers' look-up tables and backgrounds with them. Public images carry one window
-over their full range; a network trained on them alone takes their contrast and their black background for granted.
+The paper's eight data sets have the look-up tables and backgrounds of their makers. Public images have only one window
+over their full range. A network trained on them alone expects their contrast and their black background everywhere.
 """
 
 from __future__ import annotations
@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset
 
-from maseg_nnunet.arrays import Image, Mask
+from maseg_nnunet.arrays import Image, Labels, Mask
 from maseg_nnunet.labels import Label
 from maseg_nnunet.synthetic.appearance import another_display, as_scanned, paste_beside, raw_like, within_edges
 from maseg_nnunet.synthetic.cc_muscle import with_cc_muscle
@@ -23,20 +22,22 @@ from maseg_nnunet.training.patches import Patch, TrainingPatches
 from maseg_nnunet.voi import FULL_RANGE, CaseLuts
 
 SMALL_MUSCLE: Final = 0.01
-"""A muscle that covers less of the image than this (some 2 cm2 of a view without margins) is small: narrow in MLO,
-nearly all of CC.
-"""
+"""A muscle that covers a smaller share of the image is small. Narrow muscles of MLO views are, and almost all of CC."""
 
 
 @dataclass(frozen=True)
 class Variety:
-    """What is done how often, as shares of the patches.
+    """How often each change is made: probabilities per patch, except `small_muscles`.
 
-    `displays`: another window or sigmoid, where an image has none of its own; `rims`: a breast that fades, or is
-    equalized, towards its skin; `muscles`: another brightness of the muscle; `raw_like`: made to look unprocessed;
-    `artefacts`: something pasted beside the breast; `film_edges`: the edges of a film, where it is not made raw-like;
-    `cc_muscles`: a muscle drawn, where there is none.
-    `small_muscles`: how much more often an image with a small muscle is drawn than another.
+    Attributes:
+        displays: Another window or sigmoid, if the header has no look-up table.
+        rims: A breast that fades, or is equalized, towards its skin.
+        muscles: Another brightness of the muscle.
+        raw_like: The look of an unprocessed image.
+        artefacts: Labels, tape and fog beside the breast.
+        film_edges: The edges of a film, if the patch is not made raw-like.
+        cc_muscles: A muscle drawn into an image without one.
+        small_muscles: Weight of an image with a small muscle when images are drawn; that of another is 1.
     """
 
     displays: float = 0.6
@@ -50,9 +51,15 @@ class Variety:
 
 
 class VariedPatches(TrainingPatches):
-    """`TrainingPatches` of more kinds than the data has: see `Variety`.
+    """`TrainingPatches` with more variety than the data has.
 
-    Images whose header has look-up tables keep to those. Images with a small muscle are drawn more often.
+    Images whose header has look-up tables get only those. Images with a small muscle are drawn more often.
+
+    Args:
+        data: The preprocessed cases to draw from.
+        *arguments: As for `TrainingPatches`.
+        variety: How often each change is made.
+        **options: As for `TrainingPatches`.
     """
 
     def __init__(self, data: nnUNetBaseDataset, *arguments: Any, variety: Variety = Variety(), **options: Any) -> None:
@@ -62,8 +69,8 @@ class VariedPatches(TrainingPatches):
         weights = np.where(small, variety.small_muscles, 1.0)
         self.sampling_probabilities = weights / weights.sum()
 
-    def part(self, data: Any, labels: Any, box: tuple[slice, slice]) -> tuple[Image, npt.NDArray[Any]]:
-        """As `TrainingPatches`; at times with a muscle drawn into it, another rim, or another muscle."""
+    def part(self, data: Any, labels: Any, box: tuple[slice, slice]) -> tuple[Image, Labels]:
+        """As `TrainingPatches`; sometimes with a drawn muscle, another rim or another brightness of the muscle."""
         share = self.variety
         draws = self.rng.random(3) < (share.cc_muscles, share.rims, share.muscles)
         if draws[0]:
@@ -78,14 +85,14 @@ class VariedPatches(TrainingPatches):
         return units, classes
 
     def gray(self, case: str, units: Image) -> Image:
-        """VOI units to gray in [0, 1], of as many contrasts as there are makers."""
+        """As `TrainingPatches`; sometimes by a synthetic display, if the header has no look-up table."""
         image = super().gray(case, units)
         if has_full_range_only(luts_of(case, self.voi_luts)) and self.rng.random() < self.variety.displays:
             image = another_display(image, self.rng)
         return image
 
     def finish(self, image: Image, labels: Mask) -> Patch:
-        """At times as in a raw image; artefacts beside the breast; the edges of a film; then gamma and noise."""
+        """Sometimes make the patch raw-like, add artefacts or film edges; then apply gamma and noise."""
         breast = labels != Label.BACKGROUND
         is_raw = self.rng.random() < self.variety.raw_like
         if is_raw:
@@ -98,13 +105,13 @@ class VariedPatches(TrainingPatches):
 
 
 def has_small_muscle(data: nnUNetBaseDataset, case: str) -> bool:
-    """Whether the preprocessed `case` has a muscle, and one that covers less than `SMALL_MUSCLE` of it."""
+    """Whether the preprocessed `case` has a muscle that covers less than `SMALL_MUSCLE` of it."""
     image, _, _, properties = data.load_case(case)
-    # nnU-Net notes up to ten thousand pixels of a class: all of them, where they are so few.
+    # nnU-Net notes at most ten thousand pixels of a class, which is more than a small muscle has.
     pixels = len(properties["class_locations"].get(int(Label.PECTORAL_MUSCLE), ()))
     return bool(0 < pixels < SMALL_MUSCLE * image.shape[-2] * image.shape[-1])
 
 
 def has_full_range_only(luts: CaseLuts) -> bool:
-    """Whether all that is known of an image's contrast is its own range."""
+    """Whether an image has no look-up table but the window over its own range."""
     return len(luts.luts) == 1 and luts.luts[0].explanation == FULL_RANGE

@@ -164,7 +164,8 @@ def test_both_routes_give_the_same_masks(
 
         found = segmenter.predict(_converted(units))
         assert dice(found, expected, Label.BREAST) >= 0.995
-        assert dice(found, expected, Label.PECTORAL_MUSCLE) >= (0.995 if is_large else 0.98), area
+        # nnU-Net computes in float32. How bf16 rounds at the muscle's border depends on the processor.
+        assert dice(found, expected, Label.PECTORAL_MUSCLE) >= (0.99 if is_large else 0.98), area
 
         native = read_mask(settings.output / f"{Path(sources[row.source]).stem}.nii.gz", (row.rows, row.columns))
         native = majority(native, round(row.target_spacing / row.spacing_row))

@@ -23,6 +23,7 @@ lint: $(VENV)/.installed-test
 	$(BIN)/python -m zipfile -e dist/*.whl build/installed
 	cd build/installed && $(abspath $(BIN))/python -m mypy --config-file ../../pyproject.toml -p maseg_nnunet
 	cd build/installed && $(abspath $(BIN))/lint-imports ../../pyproject.toml
+	$(BIN)/python tests/check_types.py $(BIN)/python
 
 # The wheel, in an environment of its own: every command answers, nothing but maseg_nnunet reaches site-packages.
 wheel: $(VENV)/.installed-test
@@ -31,6 +32,7 @@ wheel: $(VENV)/.installed-test
 	$(PYTHON) -m venv .env-wheel
 	.env-wheel/bin/pip install --quiet dist/*.whl
 	$(BIN)/python tests/check_wheel.py dist .env-wheel
+	$(BIN)/python tests/check_types.py .env-wheel/bin/python
 	rm -rf .env-wheel
 
 $(VENV)/bin/pip:

@@ -90,7 +90,7 @@ def test_same_seed_same_breast_and_another_seed_another() -> None:
 
 
 def test_the_breast_does_not_depend_on_the_grid() -> None:
-    fine = make_breast(4, View.MLO, rows=600, columns=480, spacing=(0.4, 0.4))
+    fine = make_breast(4, View.MLO, Side.LEFT, rows=600, columns=480, spacing=(0.4, 0.4))
     down = mask_to_target(fine.mask, (0.4, 0.4), (0.8, 0.8))
     assert np.mean(down == coarse(4, View.MLO).mask) > 0.995
     small = cv2.resize(fine.dense, (240, 300), interpolation=cv2.INTER_AREA)
@@ -99,7 +99,7 @@ def test_the_breast_does_not_depend_on_the_grid() -> None:
 
 
 def test_pixels_need_not_be_square() -> None:
-    breast = make_breast(4, View.MLO, rows=300, columns=480, spacing=(0.8, 0.4))
+    breast = make_breast(4, View.MLO, Side.LEFT, rows=300, columns=480, spacing=(0.8, 0.4))
     square = coarse(4, View.MLO)
     assert np.mean(breast.mask[:, ::2] == square.mask) > 0.99
     assert breast.depth.max() == pytest.approx(square.depth.max(), rel=0.05)

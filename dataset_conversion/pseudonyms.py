@@ -20,8 +20,15 @@ KEY_BYTES: Final = 32
 
 
 def default_key_file() -> Path:
-    """The key file that is used if the user names none."""
-    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    """The key file that is used if the user names none.
+
+    Raises:
+        DatasetError: The user has no home folder, as in a container with an unknown user id.
+    """
+    try:
+        base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    except RuntimeError as error:
+        raise DatasetError("there is no home folder for the key of the pseudonyms: give --key-file") from error
     return Path(base) / "maseg-nnunet" / "pseudonym.key"
 
 
@@ -29,11 +36,16 @@ def load_key(path: Path | None = None) -> bytes:
     """Read the key from `path`, or from the user's own key file, which is created (mode 0600) on first use.
 
     Raises:
-        DatasetError: The key file is missing or unreadable, or does not have `KEY_BYTES` bytes.
+        DatasetError: The key file is missing or unreadable, can't be created, or does not have `KEY_BYTES` bytes.
     """
     file = path or default_key_file()
-    if path is None and not file.exists():
-        _make_key(file)
+    try:
+        if path is None and not file.exists():
+            _make_key(file)
+    except OSError as error:
+        raise DatasetError(
+            f"the key of the pseudonyms can't be written to {file} ({error.strerror}): give --key-file"
+        ) from error
     try:
         key = file.read_bytes()
     except OSError as error:

@@ -48,6 +48,22 @@ def test_the_key_is_made_once_for_its_owner_alone(tmp_path: Path, monkeypatch: p
     assert stat.S_IMODE(default_key_file().stat().st_mode) == 0o600
 
 
+def test_without_a_home_or_with_an_unwritable_one_the_message_names_key_and_option(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", "/proc/nowhere")
+    with pytest.raises(DatasetError, match=r"pseudonyms.*/proc/nowhere.*--key-file"):
+        load_key()
+
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_DATA_HOME")
+    monkeypatch.setattr(Path, "home", no_home)
+    with pytest.raises(DatasetError, match=r"home folder.*--key-file"):
+        load_key()
+
+
 @pytest.mark.parametrize("content", [None, b"", b"short", bytes(33)])
 def test_a_bad_key_file_is_an_error_not_a_new_key(tmp_path: Path, content: bytes | None) -> None:
     file = tmp_path / "key"

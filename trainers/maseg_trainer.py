@@ -33,15 +33,18 @@ from torch import distributed, nn
 from maseg_nnunet.dataset.folders import VOI_LUTS
 from maseg_nnunet.dataset.folds import check_same_cases, fetch, note_cases, read_fold, without_excluded
 from maseg_nnunet.dataset.voi_luts import read_voi_luts
+from maseg_nnunet.errors import DatasetError, OutputError, PlanError
 from maseg_nnunet.files import atomic, locked
 from maseg_nnunet.labels import LABELS
-from maseg_nnunet.models.precision import autocast, keep_memory, on_device
+from maseg_nnunet.models.folder import RECORD
+from maseg_nnunet.models.precision import autocast, autocast_dtype, keep_memory, on_device
 from maseg_nnunet.network import clamp_input
 from maseg_nnunet.training.augmentation import Recipe
 from maseg_nnunet.training.early_stopping import Progress, judge
 from maseg_nnunet.training.losses import PAPER_ALPHA, PixelLoss, WeightedCrossEntropy
 from maseg_nnunet.training.patches import TrainingPatches, ValidationPatches, validation_iterations
 from maseg_nnunet.training.progress_plot import draw_progress
+from maseg_nnunet.training.record import start_seed, training_record, worker_seeds
 
 COLUMN_AXIS: Final = 1
 """The image axis that may be mirrored: there are left and right breasts, but none upside down."""
@@ -103,6 +106,8 @@ class MasegTrainer(nnUNetTrainer):
         self.dataset_class: Any
         self._cases: int | None = None
         self._split: tuple[list[str], list[str]] = [], []
+        self._seed = 0
+        self._loaders: list[TrainingPatches] = []
         self.enable_deep_supervision = self.configuration_manager.network_arch_class_name != WITHOUT_DEEP_SUPERVISION
 
     def make_loss(self) -> PixelLoss:
@@ -126,7 +131,19 @@ class MasegTrainer(nnUNetTrainer):
         return network
 
     def initialize(self) -> None:
-        """As nnU-Net; then use the fastest memory layout, and keep freed memory for the next step."""
+        """As nnU-Net, from the seed; then use the fastest memory layout, and keep freed memory for the next step.
+
+        Raises:
+            PlanError: The plan normalizes images, which are in VOI units already.
+            UsageError: $MASEG_SEED is not a number.
+        """
+        schemes = list(self.configuration_manager.normalization_schemes)
+        if set(schemes) != {"NoNormalization"}:
+            raise PlanError(
+                f"the plan {self.plans_manager.plans_name} normalizes images by {', '.join(schemes)}, and MasegTrainer "
+                "expects VOI units as they are: convert the data set with convert_vendor, then run `maseg plan`"
+            )
+        self._seed = start_seed()
         super().initialize()
         keep_memory(self.device)
         self.network = on_device(self.network, self.device)
@@ -172,8 +189,17 @@ class MasegTrainer(nnUNetTrainer):
         share = self.oversample_foreground_percent
         recipe = self.recipe.at_spacing(float(np.mean(self.configuration_manager.spacing)))
         training = self.loader(train, self.batch_size, patch, recipe, self._read_luts(train), share, scales)
+        self._loaders = [training]
+        # nnU-Net gives every rank a share of its own; validation must not depend on the number of GPUs.
         fixed = ValidationPatches(
-            validation, self.batch_size, patch, share, self.num_val_iterations_per_epoch, scales, self.local_rank, world
+            validation,
+            self.batch_size,
+            patch,
+            self.muscle_share,
+            self.num_val_iterations_per_epoch,
+            scales,
+            self.local_rank,
+            world,
         )
         workers = get_allowed_n_proc_DA()
         if workers == 0:
@@ -185,6 +211,7 @@ class MasegTrainer(nnUNetTrainer):
             loader,
             transform=None,
             num_processes=workers,
+            seeds=worker_seeds(self._seed, self.current_epoch, self.local_rank, workers),
             num_cached=max(6, workers // 2),
             pin_memory=self.device.type == "cuda",
             wait_time=0.002,
@@ -196,7 +223,12 @@ class MasegTrainer(nnUNetTrainer):
             self.print_to_log_file(f"No {path}: only the NORMAL look-up table of each case is jittered.")
             return {}
         luts = read_voi_luts(path)
-        return {case: luts[case] for case in cases.identifiers if case in luts}
+        if missing := [case for case in cases.identifiers if case not in luts]:
+            raise DatasetError(
+                f"{path} has no look-up table of {missing[0]} ({len(missing)} cases in all): convert the data set "
+                "again, then run `maseg plan`"
+            )
+        return {case: luts[case] for case in cases.identifiers}
 
     def _build_loss(self) -> nn.Module:
         loss = self.make_loss()
@@ -241,8 +273,12 @@ class MasegTrainer(nnUNetTrainer):
         """nnU-Net's loop, until early stopping or the last epoch. A finished training that is continued ends at once.
 
         Raises:
-            OutputError: Another process trains into the same folder.
+            OutputError: The folder has a training that is not continued, or another process trains into it.
         """
+        folder = Path(self.output_folder)
+        is_new = self.current_epoch == 0 and not self.disable_checkpointing
+        if is_new and any((folder / name).is_file() for name in (FINAL, LATEST)):
+            raise OutputError(f"{folder} has a training already: add --c to continue it, or remove the folder")
         with locked(Path(self.output_folder) / ".lock") if self.local_rank == 0 else nullcontext():
             self._run_epochs()
 
@@ -322,12 +358,19 @@ class MasegTrainer(nnUNetTrainer):
         super().on_train_end()
 
     def save_checkpoint(self, filename: str) -> None:
-        """As nnU-Net, but never half-written, and without NumPy's scalars: it loads with weights_only=True."""
+        """As nnU-Net, with `training_record`. Never half-written, and without NumPy's scalars for weights_only=True."""
         if self.local_rank != 0 or self.disable_checkpointing:
             return
         self.logger.load_checkpoint(_plain(self.logger.get_checkpoint()))
         with atomic(Path(filename)) as temporary:
             super().save_checkpoint(str(temporary))
+            checkpoint = torch.load(temporary, map_location="cpu", weights_only=True)
+            torch.save({**checkpoint, RECORD: self.training_record}, temporary)
+
+    @property
+    def training_record(self) -> dict[str, Any]:
+        """How to repeat this training. It is saved in checkpoints, and nnU-Net writes it into debug.json."""
+        return training_record(self._seed, self.recipe, self._loaders, autocast_dtype(self.device))
 
     def _bare_network(self) -> nn.Module:
         """The network without the wrappers of DDP and torch.compile."""

@@ -137,7 +137,13 @@ def check_same_cases(output: Path, train: list[str], validation: list[str]) -> N
         DatasetError: The training used other cases.
     """
     noted = output / CASES
-    if noted.is_file() and json.loads(noted.read_text()) != {"train": list(train), "val": list(validation)}:
+    if not noted.is_file():
+        return
+    # As sets, because nnU-Net sorts the lists that it is given.
+    if {key: set(cases) for key, cases in json.loads(noted.read_text()).items()} != {
+        "train": set(train),
+        "val": set(validation),
+    }:
         raise DatasetError(f"{output} was trained on other cases than its fold has now: remove it and train again")
 
 

@@ -33,8 +33,13 @@ ENVIRONMENT: Final = "MASEG_MODEL"
 PLANS: Final = "plans.json"
 CHECKPOINT: Final = "checkpoint_final.pth"
 
+RECORD: Final = "maseg_nnunet"
+"""Key of a checkpoint for what MasegTrainer adds to nnU-Net's: `training.record.training_record`."""
+
 MAX_JSON_BYTES: Final = 64 << 20
 MAX_CHECKPOINT_BYTES: Final = 4 << 30
+MAX_RATIO: Final = 20
+"""Largest compression of a file in a ZIP. Weights hardly compress; plans do, to some tens of kilobytes."""
 
 Folder = Path | zipfile.Path
 """A folder on disk or in a ZIP, or a file in one."""
@@ -60,7 +65,7 @@ class Parts:
 
 
 def find_model(path: Path | None = None) -> Path:
-    """Choose the model: `path` if given, else the one in the package, else the one that $MASEG_MODEL names.
+    """Choose the model: `path` if given, else the one that $MASEG_MODEL names, else the one in the package.
 
     Args:
         path: A model folder or ZIP that the user named. It is not opened here.
@@ -69,16 +74,16 @@ def find_model(path: Path | None = None) -> Path:
         The path of the model folder or ZIP.
 
     Raises:
-        ModelError: If no model is named, the package has none, and $MASEG_MODEL is not set.
+        ModelError: If $MASEG_MODEL names a path that does not exist, or no model is named and the package has none.
     """
     if path is not None:
         return path
-    packaged = packaged_models()
-    if packaged:
-        return packaged[0]
-    named = os.environ.get(ENVIRONMENT)
-    if named:
+    if named := os.environ.get(ENVIRONMENT):
+        if not Path(named).exists():
+            raise ModelError(f"${ENVIRONMENT} is {named}, which does not exist: correct it, or unset it")
         return Path(named)
+    if packaged := packaged_models():
+        return packaged[0]
     raise ModelError(
         "no model: this installation comes without one. Give --model a model folder or ZIP (nnUNetv2_train leaves one "
         f"in nnUNet_results/DatasetNNN_NAME/TRAINER__PLANS__2d, maseg import-weights makes one), or set ${ENVIRONMENT}"
@@ -110,7 +115,12 @@ def read_parts(path: Path) -> Parts:
 
 
 def checkpoint_of(
-    weights: Mapping[str, torch.Tensor], *, trainer: str, mirroring: tuple[int, ...] | None, configuration: str = "2d"
+    weights: Mapping[str, torch.Tensor],
+    *,
+    trainer: str,
+    mirroring: tuple[int, ...] | None,
+    configuration: str = "2d",
+    record: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Build a checkpoint with only what nnU-Net's predictor, its -pretrained_weights and `load_model` read.
 
@@ -119,8 +129,10 @@ def checkpoint_of(
         trainer: Class name of the trainer.
         mirroring: Image axes of test-time mirroring, None for no mirroring.
         configuration: Name of the plans' configuration.
+        record: What MasegTrainer recorded, None for other trainers.
     """
     return {
+        **({} if record is None else {RECORD: dict(record)}),
         "network_weights": dict(weights),
         "trainer_name": trainer,
         "init_args": {"configuration": configuration, "fold": 0},
@@ -168,6 +180,10 @@ def _read(file: Folder, model: str, most: int) -> bytes:
     """The contents of a file of at most `most` bytes."""
     if not file.is_file():
         raise ModelError(f"model {model} is incomplete: {file.name} is missing")
+    if isinstance(file, zipfile.Path):
+        entry = file.root.getinfo(file.at)
+        if entry.file_size > MAX_RATIO * max(entry.compress_size, 1 << 20):
+            raise ModelError(f"model {model}: {file.name} would unpack to {entry.file_size >> 20} MiB: not a model")
     try:
         with file.open("rb") as stream:
             data = bytes(stream.read(most + 1))
@@ -199,6 +215,16 @@ def _checkpoint(folder: Folder, model: str) -> bytes:
     return _read(folder / ("fold_0" if "fold_0" in trained else trained[0]) / CHECKPOINT, model, MAX_CHECKPOINT_BYTES)
 
 
+def _check_archive(data: bytes) -> None:
+    """Raise BadZipFile if a checkpoint's checksums do not match, which PyTorch does not check, or it is compressed."""
+    if not zipfile.is_zipfile(io.BytesIO(data)):
+        return  # torch.load says what is wrong
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        is_stored = all(entry.compress_type == zipfile.ZIP_STORED for entry in archive.infolist())
+        if not is_stored or archive.testzip() is not None:
+            raise zipfile.BadZipFile
+
+
 def _weights(model: str, data: bytes) -> dict[str, Any]:
     """Unpickle a checkpoint with a list of allowed types, so that no code in it can run."""
     import torch
@@ -210,6 +236,7 @@ def _weights(model: str, data: bytes) -> dict[str, Any]:
     try:
         with torch.serialization.safe_globals(allowed), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about the pickle's version
+            _check_archive(data)
             checkpoint = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged or malicious file may raise anything
         raise ModelError(

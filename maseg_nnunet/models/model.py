@@ -7,7 +7,6 @@ network is `prediction/segmenter.py`.
 
 from __future__ import annotations
 
-import math
 import pydoc
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,11 +21,23 @@ from maseg_nnunet.arrays import Spacing
 from maseg_nnunet.dataset.folders import DATASET_JSON, OURS
 from maseg_nnunet.errors import ModelError
 from maseg_nnunet.labels import LABELS
-from maseg_nnunet.models.folder import CHECKPOINT, PLANS, Parts, read_parts
+from maseg_nnunet.models.folder import CHECKPOINT, PLANS, RECORD, Parts, read_parts
 from maseg_nnunet.network import clamp_input
 
 DEFAULT_TARGET_SPACING: Final = 0.4
 """mm, of converted images if dataset.json does not say (paper, section 2.1)."""
+
+SPACINGS: Final = (0.02, 10.0)
+"""Smallest and largest pixel spacing of a model in mm. An image resampled to less would not fit into memory."""
+
+MAX_PATCH: Final = 4096
+"""Largest side of a patch in pixels. A smaller image is padded to the patch."""
+
+MAX_ORDER: Final = 5
+"""Highest spline order of SciPy and scikit-image."""
+
+MAX_LAYERS: Final = 256
+"""Largest sum of the stages, blocks and convolutions that the plans of a network ask for."""
 
 _NETWORKS: Final = ("maseg_nnunet.network.", "dynamic_network_architectures.architectures.")
 _NETWORK_PARTS: Final = ("torch.nn.", "dynamic_network_architectures.building_blocks.")
@@ -110,9 +121,12 @@ def build_network(name: str, architecture: Mapping[str, Any]) -> nn.Module:
         architecture: The entry "architecture" of the plans' configuration.
 
     Raises:
-        ModelError: If the plans name a class that is not allowed.
+        ModelError: If the plans name a class that is not allowed, or ask for too many layers.
     """
     kwargs = dict(architecture["arch_kwargs"])
+    layers = sum(int(np.sum(value)) for key, value in kwargs.items() if key.startswith("n_"))
+    if not 0 <= layers <= MAX_LAYERS:
+        raise ModelError(f"model {name}: {PLANS} asks for a network of {layers} layers; {MAX_LAYERS} are the limit")
     for key in architecture["_kw_requires_import"]:
         if kwargs[key] is not None:
             kwargs[key] = _located(name, kwargs[key], _NETWORK_PARTS)
@@ -129,8 +143,16 @@ def _build(
     spacing = float(settings["spacing"][0]), float(settings["spacing"][1])
     ours: Mapping[str, Any] = dataset.get(OURS, {})
     target = float(ours.get("target_spacing", DEFAULT_TARGET_SPACING))
-    if not (all(0 < side < math.inf for side in spacing) and 0 <= target < math.inf):
-        raise ModelError(f"model {name} has the spacings {spacing} and {target} mm: positive numbers were expected")
+    if not all(low <= side <= high for low, high in (SPACINGS,) for side in (*spacing, target or low)):
+        raise ModelError(
+            f"model {name} has the spacings {spacing} and {target} mm: {SPACINGS[0]} to {SPACINGS[1]} mm were expected"
+        )
+    patch = int(settings["patch_size"][0]), int(settings["patch_size"][1])
+    if not all(0 < side <= MAX_PATCH for side in patch):
+        raise ModelError(f"model {name} has patches of {patch} pixels: 1 to {MAX_PATCH} were expected")
+    order = int(settings["resampling_fn_data_kwargs"]["order"])
+    if not 0 <= order <= MAX_ORDER:
+        raise ModelError(f"model {name} resamples by splines of order {order}: 0 to {MAX_ORDER} were expected")
     trainer = str(checkpoint["trainer_name"])
     strides = np.prod(settings["architecture"]["arch_kwargs"]["strides"], axis=0)
     # On "meta", no memory is allocated: drawing random weights first would take longer than loading the trained ones.
@@ -142,9 +164,12 @@ def _build(
     except RuntimeError as error:
         raise ModelError(f"model {name}: the weights in {CHECKPOINT} do not fit the network in {PLANS}") from error
     for key, value in weights.items():
+        if value.is_complex():
+            raise ModelError(f"model {name}: the weights {key} are complex; real numbers were expected")
         if value.is_floating_point() and not torch.isfinite(value).all():
             raise ModelError(f"model {name} is damaged: its weights {key} are not finite")
-    if trainer.startswith("MasegTrainer"):
+    # The name decides for checkpoints of version 0.1, which have no record.
+    if checkpoint.get(RECORD, {}).get("clamped", trainer.startswith("MasegTrainer")):
         network.register_forward_pre_hook(clamp_input)
     return Model(
         name=name,
@@ -154,9 +179,9 @@ def _build(
         configuration=configuration,
         spacing=spacing,
         target_spacing=(target, target) if target else None,
-        order=int(settings["resampling_fn_data_kwargs"]["order"]),
+        order=order,
         divisor=(1, 1) if getattr(network, "takes_any_size", False) else (int(strides[0]), int(strides[1])),
-        patch=(int(settings["patch_size"][0]), int(settings["patch_size"][1])),
+        patch=patch,
         inversion=bool(ours.get("inversion", True)),
         raw_windows=bool(ours.get("raw_windows", False)),
         min_max=ours.get("scaling") == "min-max",

@@ -17,7 +17,7 @@ from maseg_nnunet.dataset.description import dataset_json
 from maseg_nnunet.dataset.folders import DATASET_JSON, FINGERPRINT
 from maseg_nnunet.errors import ModelError, OutputError
 from maseg_nnunet.files import atomic, write_json
-from maseg_nnunet.models.folder import CHECKPOINT, PLANS, checkpoint_of, open_folder, read_parts
+from maseg_nnunet.models.folder import CHECKPOINT, PLANS, RECORD, checkpoint_of, open_folder, read_parts
 from maseg_nnunet.models.model import build_model
 
 _HALF_MAX: Final = torch.finfo(torch.float16).max
@@ -49,6 +49,7 @@ def package(trained: Path, output: Path) -> Path:
         trainer=parts.checkpoint["trainer_name"],
         mirroring=parts.checkpoint["inference_allowed_mirroring_axes"],
         configuration=parts.checkpoint["init_args"]["configuration"],
+        record=parts.checkpoint.get(RECORD),
     )
     with atomic(output / "fold_0" / CHECKPOINT) as temporary:
         torch.save(checkpoint, temporary)

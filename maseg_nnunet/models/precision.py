@@ -46,17 +46,17 @@ def cpu_has_bf16() -> bool:
     )
 
 
-def autocast(device: torch.device) -> AbstractContextManager[Any]:
-    """The context to run a network in on `device`.
-
-    Returns:
-        Autocast to bfloat16 on a CPU that has it, to float16 on a GPU; a context that does nothing on other devices.
-    """
+def autocast_dtype(device: torch.device) -> torch.dtype:
+    """The number format of a network on `device`: float16 on a GPU, bfloat16 on a CPU that has it, else float32."""
     if device.type == "cuda":
-        return torch.autocast("cuda")
-    if device.type == "cpu" and cpu_has_bf16():
-        return torch.autocast("cpu", dtype=torch.bfloat16)
-    return nullcontext()
+        return torch.float16
+    return torch.bfloat16 if device.type == "cpu" and cpu_has_bf16() else torch.float32
+
+
+def autocast(device: torch.device) -> AbstractContextManager[Any]:
+    """The context to run a network in on `device`: autocast to `autocast_dtype`, none if that is float32."""
+    dtype = autocast_dtype(device)
+    return nullcontext() if dtype is torch.float32 else torch.autocast(device.type, dtype=dtype)
 
 
 def keep_memory(device: torch.device) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,27 +14,33 @@ import torch
 
 from maseg_nnunet.dataset.folders import SPLITS
 from maseg_nnunet.dataset.folds import check_cases
-from maseg_nnunet.errors import DatasetError, OutputError
+from maseg_nnunet.errors import DatasetError, OutputError, UsageError
+from maseg_nnunet.models.folder import RECORD
 from maseg_nnunet.trainers.maseg_trainer import FINAL, LATEST
 from tests.trainers import tiny
-from tests.trainers.scripted import TIMM_WARNS, make, same, scripted
+from tests.trainers.scripted import TIMM_WARNS, Scripted, make, same, scripted
 
 pytestmark = TIMM_WARNS
 
 
-def test_a_new_training_in_an_old_folder_goes_on_as_itself(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_same_command_again_does_not_destroy_a_training(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scripted(monkeypatch, (3.0, 1.0, 2.0, 2.0, 2.0))
-    make(tiny_base).run_training()
-    scripted(monkeypatch, (3.0, 1.0, 0.5, 0.4), dies_in=2)
-    killed = make(tiny_base)
-    with pytest.raises(KeyboardInterrupt):
-        killed.run_training()
-    # nnU-Net prefers checkpoint_final, and scores every mask that it finds: those of the first training must be gone.
-    output = Path(killed.output_folder)
-    assert (output / LATEST).is_file() and not (output / FINAL).exists() and not (output / "validation").exists()
+    first = make(tiny_base)
+    first.run_training()
+    output = Path(first.output_folder)
+    (output / "validation").mkdir(exist_ok=True)
+    (output / "validation" / "summary.json").write_text("{}")
+    before = {path: path.read_bytes() for path in output.rglob("*.*") if "training_log" not in path.name}
+    with pytest.raises(OutputError, match=r"fold_0 has a training already: add --c .*, or remove the folder"):
+        make(tiny_base).run_training()
+    (output / FINAL).rename(output / LATEST)
+    with pytest.raises(OutputError, match="has a training already"):
+        make(tiny_base).run_training()
+    (output / LATEST).rename(output / FINAL)
+    assert {path: path.read_bytes() for path in before} == before
 
 
-def test_killed_in_its_first_epoch_a_training_has_not_replaced_the_one_before(
+def test_a_finished_training_that_is_prolonged_goes_on_as_itself(
     tiny_base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scripted(monkeypatch, (3.0, 1.0, 2.0, 2.0, 2.0))
@@ -41,18 +48,80 @@ def test_killed_in_its_first_epoch_a_training_has_not_replaced_the_one_before(
     first.run_training()
     output = Path(first.output_folder)
     (output / "validation").mkdir(exist_ok=True)
-    (output / "validation" / "summary.json").write_text("{}")
-    preprocessed = tiny_base / "nnUNet_preprocessed" / tiny.DATASET
-    cases = json.loads((output / "cases.json").read_text())
-    before = (output / FINAL).read_bytes()
-    (preprocessed / SPLITS).write_text(json.dumps([{"train": cases["train"][2:], "val": cases["val"]}]))
-    scripted(monkeypatch, (3.0, 1.0), dies_in=0)
+    scripted(monkeypatch, (3.0, 1.0, 2.0, 2.0, 2.0, 0.5, 0.4), dies_in=6)
+    monkeypatch.setattr(Scripted, "patience", 9)
+    prolonged = make(tiny_base)
+    prolonged.load_checkpoint(str(output / FINAL))
     with pytest.raises(KeyboardInterrupt):
-        make(tiny_base).run_training()
-    assert (output / FINAL).read_bytes() == before and (output / "validation" / "summary.json").is_file()
-    assert json.loads((output / "cases.json").read_text()) == cases
+        prolonged.run_training()
+    # nnU-Net prefers checkpoint_final, and scores every mask that it finds: those of the first training must be gone.
+    assert (output / LATEST).is_file() and not (output / FINAL).exists() and not (output / "validation").exists()
+
+
+def test_a_changed_split_is_noticed_before_predictions(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scripted(monkeypatch, (3.0, 1.0, 2.0, 2.0, 2.0))
+    first = make(tiny_base)
+    first.run_training()
+    output, preprocessed = Path(first.output_folder), tiny_base / "nnUNet_preprocessed" / tiny.DATASET
+    cases = json.loads((output / "cases.json").read_text())
+    (preprocessed / SPLITS).write_text(json.dumps([{"train": cases["train"][2:], "val": cases["val"]}]))
     with pytest.raises(DatasetError, match="trained on other cases"):
         check_cases(output, preprocessed, 0)
+
+
+@pytest.mark.parametrize("fold", [0, "all"])
+def test_a_fold_in_any_order_is_continued_and_validated(
+    fold: Any, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train, validation = make(tiny_base).do_split()
+    splits = tiny_base / "nnUNet_preprocessed" / tiny.DATASET / SPLITS
+    splits.write_text(json.dumps([{"train": train[::-1], "val": validation[::-1]}]))
+    scripted(monkeypatch, (3.0, 1.0, 2.0), dies_in=1)
+    killed = make(tiny_base, fold=fold)
+    with pytest.raises(KeyboardInterrupt):
+        killed.run_training()
+    scripted(monkeypatch, (3.0, 1.0, 2.0, 2.0, 2.0))
+    resumed = make(tiny_base, fold=fold)
+    resumed.load_checkpoint(str(Path(killed.output_folder) / LATEST))
+    resumed.run_training()
+    assert resumed.trained[0] == 1
+    finished = make(tiny_base, fold=fold)
+    finished.load_checkpoint(str(Path(killed.output_folder) / FINAL))
+    assert len(finished.do_split()[1]) == (12 if fold == "all" else 4)  # as --val asks for it
+
+
+def test_a_checkpoint_records_how_to_repeat_the_training(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scripted(monkeypatch, (3.0, 1.0, 2.0, 2.0, 2.0))
+    monkeypatch.setenv("nnUNet_n_proc_DA", "0")
+    weights = []
+    for seed in ("7", "7", "8", None):
+        monkeypatch.delenv("MASEG_SEED") if seed is None else monkeypatch.setenv("MASEG_SEED", seed)
+        trainer = make(tiny_base)
+        trainer.run_training()
+        checkpoint = torch.load(Path(trainer.output_folder) / FINAL, weights_only=True)
+        record = checkpoint[RECORD]
+        assert seed is None or record["seed"] == int(seed)
+        weights.append(checkpoint["network_weights"])
+        shutil.rmtree(trainer.output_folder)
+    assert same(weights[0], weights[1]) and not same(weights[0], weights[2]) and not same(weights[0], weights[3])
+    assert record["versions"]["nnunetv2"] and record["recipe"]["rotation"] == 5.0
+    assert record["loader"] == ["TrainingPatches"] and record["number_format"] in ("bfloat16", "float32")
+
+
+def test_debug_json_has_the_record(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scripted(monkeypatch, (3.0,), dies_in=0)
+    monkeypatch.setenv("MASEG_SEED", "4711")
+    trainer = make(tiny_base)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run_training()
+    assert "'seed': 4711" in json.loads((Path(trainer.output_folder) / "debug.json").read_text())["training_record"]
+
+
+def test_a_seed_that_is_not_a_number_is_an_error(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for text in ("x", "-1", "4294967296", ""):
+        monkeypatch.setenv("MASEG_SEED", text)
+        with pytest.raises(UsageError, match="MASEG_SEED"):
+            make(tiny_base).initialize()
 
 
 def test_two_processes_do_not_train_into_one_folder(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,14 +6,14 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
 from maseg_nnunet.dataset.folders import SPLITS, VOI_LUTS
 from maseg_nnunet.dataset.manifest import MANIFEST, read_manifest, write_manifest
-from maseg_nnunet.errors import DatasetError
+from maseg_nnunet.errors import DatasetError, PlanError
 from maseg_nnunet.trainers.maseg_trainer import MasegTrainer
 from maseg_nnunet.training.losses import WeightedCrossEntropy
 from tests.trainers import tiny
@@ -44,6 +44,34 @@ def test_without_look_up_tables_it_says_so(tiny_base: Path) -> None:
     (tiny_base / "nnUNet_raw" / tiny.DATASET / VOI_LUTS).unlink()
     assert trainer.get_dataloaders()[0].data_loader.voi_luts == {}
     assert "only the NORMAL look-up table" in log_of(trainer)
+
+
+def test_a_case_without_look_up_tables_is_named(tiny_base: Path) -> None:
+    path = tiny_base / "nnUNet_raw" / tiny.DATASET / VOI_LUTS
+    luts = json.loads(path.read_text())
+    del luts["w01_L"]
+    path.write_text(json.dumps(luts))
+    trainer = make(tiny_base)
+    trainer.initialize()
+    with pytest.raises(DatasetError, match=r"no look-up table of w01_L \(1 cases"):
+        trainer.get_dataloaders()
+
+
+def test_a_plan_that_normalizes_is_an_error(tiny_base: Path) -> None:
+    with pytest.raises(PlanError, match=r"normalizes images by ZScoreNormalization.*maseg plan"):
+        make(tiny_base, normalization_schemes=["ZScoreNormalization"]).initialize()
+
+
+def test_validation_patches_do_not_follow_the_rank(tiny_base: Path) -> None:
+    batches = []
+    for share in (0.33, 1.0):
+        trainer = make(tiny_base)
+        trainer.initialize()
+        trainer.oversample_foreground_percent = share  # as nnU-Net sets it for each rank
+        train, validation = trainer.get_dataloaders()
+        assert train.data_loader.muscle_share == share
+        batches.append([next(validation)["data"] for _ in range(2)])
+    assert all(torch.equal(a, b) for a, b in zip(*batches, strict=True))
 
 
 def test_split_is_fetched_and_a_woman_on_both_sides_refused(tiny_base: Path) -> None:
@@ -91,7 +119,7 @@ def test_a_foreign_network_is_made_to_clamp(tiny_base: Path) -> None:
     trainer = make(tiny_base, architecture={**architecture, "network_class_name": foreign})
     network = MasegTrainer.build_network_architecture(trainer.plans_manager, trainer.configuration_manager, 1, 3, False)
     network.eval()
-    units = torch.randn(1, 1, 96, 80) * 3
+    units = torch.randn(1, 1, 96, 80) * 0.8
     with torch.no_grad():
         assert torch.equal(network(units), network(units.clamp(0, 1)))
     assert set(network.state_dict()) == set(make(tiny_base).build_network_architecture(
@@ -102,10 +130,9 @@ def test_a_foreign_network_is_made_to_clamp(tiny_base: Path) -> None:
 def test_training_step_in_bfloat16_is_close_to_float32(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scripted(monkeypatch, ())
     results = []
+    monkeypatch.setenv("MASEG_SEED", "0")
     for bf16 in (True, False):
         monkeypatch.setattr("maseg_nnunet.models.precision.cpu_has_bf16", lambda bf16=bf16: bf16)
-        torch.manual_seed(0)
-        np.random.seed(0)  # noqa: NPY002
         trainer = make(tiny_base)
         trainer.initialize()
         batch = next(trainer.get_dataloaders()[0])
@@ -125,10 +152,13 @@ def test_final_validation_takes_as_many_cases_as_it_is_told(
     trainer = make(tiny_base)
     trainer.final_validation_cases = limit
     everything = trainer.do_split()
-    seen: list[tuple[list[str], list[str]]] = []
+    seen: list[Any] = []
     monkeypatch.setattr(
-        MasegTrainer.__base__, "perform_actual_validation", lambda self, probabilities: seen.append(self.do_split())
+        MasegTrainer.__base__,
+        "perform_actual_validation",
+        lambda self, probabilities: seen.append((*self.do_split(), self.inference_allowed_mirroring_axes)),
     )
     trainer.perform_actual_validation()
-    assert seen == [(everything[0], everything[1][:limit])]
+    assert seen == [(everything[0], everything[1][:limit], None)]  # without mirroring
+    assert trainer.inference_allowed_mirroring_axes == (1,)
     assert trainer.do_split() == everything

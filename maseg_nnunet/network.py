@@ -11,6 +11,7 @@ A plans file names a class by its dotted name. nnU-Net calls it with `input_chan
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Final
@@ -30,14 +31,38 @@ def clamp_input(network: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor,
     """Forward pre-hook that gives any other network the clamp that the classes below have built in.
 
     Args:
-        network: The module that is about to run. PyTorch passes it; it is not used.
+        network: The module that is about to run.
         inputs: Positional arguments of its forward pass. The first is the images (N, channels, H, W) in VOI units.
 
     Returns:
         The same arguments, with the images clamped to [0, 1].
     """
     images, *others = inputs
-    return images.clamp(0, 1), *others
+    return clamped(network, images), *others
+
+
+def clamped(network: nn.Module, images: Tensor) -> Tensor:
+    """Clamp VOI units to [0, 1].
+
+    In evaluation, warn if most pixels beyond black are beyond white too, as 8-bit gray values are. Python shows a
+    warning once. `Segmenter` sets the attribute `warns` of its network to False: its images are in VOI units, and a
+    narrow window may make most of them white.
+
+    Args:
+        network: The network that takes them.
+        images: Any shape, VOI units.
+
+    Returns:
+        The same shape and dtype.
+    """
+    warns = not network.training and getattr(network, "warns", True)
+    if warns and (images > 1).sum() > ((images > 0) & (images <= 1)).sum():
+        warnings.warn(
+            "most values of an image exceed 1, so it is not in VOI units and its mask will be wrong: convert it with "
+            "convert_vendor, or run `maseg predict` on the original file",
+            stacklevel=2,
+        )
+    return images.clamp(0, 1)
 
 
 class PlainConvUNet(_PlainConvUNet):  # type: ignore[misc]  # the base class comes without types
@@ -52,7 +77,7 @@ class PlainConvUNet(_PlainConvUNet):  # type: ignore[misc]  # the base class com
         Returns:
             Logits (N, classes, H, W). With deep supervision a list of logits, finest resolution first.
         """
-        logits: Tensor | list[Tensor] = super().forward(x.clamp(0, 1))
+        logits: Tensor | list[Tensor] = super().forward(clamped(self, x))
         return logits
 
 
@@ -106,7 +131,7 @@ class UNet(nn.Module):
         Returns:
             Logits (N, classes, H, W), in a list of one if deep supervision is on.
         """
-        x = x.clamp(0, 1)
+        x = clamped(self, x)
         skips = []
         for index, stage in enumerate(self.encoder):
             x = stage(F.max_pool2d(x, 2) if index else x)

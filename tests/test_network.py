@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 import pytest
 import torch
@@ -124,3 +125,16 @@ def test_the_plain_network_keeps_nnunet_s_state_dict() -> None:
 def test_strides_that_do_not_fit_are_refused(strides: list[list[int]]) -> None:
     with pytest.raises(PlanError, match="needs the strides"):
         UNet(1, 3, features_per_stage=SMALL, strides=strides)
+
+
+@pytest.mark.parametrize("make", [lambda: UNet(1, 3, features_per_stage=SMALL), plain], ids=["paper", "plain"])
+def test_gray_values_instead_of_voi_units_are_warned_of(make) -> None:  # type: ignore[no-untyped-def]
+    network, units = make().eval(), torch.rand(1, 1, 16, 16) * 1.2
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        network(units)
+        network(torch.zeros(1, 1, 16, 16))
+        network.train()(units * 255)
+    gray = torch.where(torch.rand(1, 1, 16, 16) < 0.6, 0, units * 255)  # more than half is background
+    with pytest.warns(UserWarning, match="not in VOI units"):
+        network.eval()(gray)

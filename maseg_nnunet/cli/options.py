@@ -36,7 +36,7 @@ ModelOption = Annotated[
         "--model",
         metavar="PATH",
         help="Model folder, or a ZIP of one.",
-        show_default="the model in the package, else $MASEG_MODEL",
+        show_default="$MASEG_MODEL, else the model in the package",
     ),
 ]
 DeviceOption = Annotated[

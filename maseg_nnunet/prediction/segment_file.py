@@ -126,6 +126,8 @@ def segment_file(source: Source, settings: PredictSettings, segmenter: Segmenter
         if status is Status.REFUSED and error.reason is not Reason.UNREADABLE:
             _remove(settings.results(source))
         return FileOutcome(source.name, status, str(error), stamp, seconds=clock.seconds)
+    except MasegError as error:
+        return FileOutcome(source.name, Status.FAILED, str(error), stamp, seconds=clock.seconds)
     except Exception as error:  # unexpected error: report the file and continue
         logger.debug("%s: %s", source.name, place_of(error))
         return FileOutcome(source.name, Status.FAILED, reason_of(error), stamp, seconds=clock.seconds)

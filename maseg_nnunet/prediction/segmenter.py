@@ -23,7 +23,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from maseg_nnunet.arrays import Image, Logits, Mask, Spacing
-from maseg_nnunet.errors import UsageError
+from maseg_nnunet.errors import ModelError, UsageError
 from maseg_nnunet.labels import LABELS, Label
 from maseg_nnunet.mammogram import Intent, Mammogram
 from maseg_nnunet.models.folder import find_model
@@ -51,9 +51,9 @@ class Segmenter:
     Several threads may use one segmenter at the same time.
 
     Args:
-        model: A model folder or a ZIP of one. By default the model in the package, else the one that $MASEG_MODEL
-            names.
-        device: "auto" (a GPU if there is one, else the CPU), "cpu", "cuda", "cuda:N" or "mps".
+        model: A model folder or a ZIP of one. By default the one that $MASEG_MODEL names, else the
+            model in the package.
+        device: "auto" (CUDA or MPS if there is one, else the CPU), "cpu", "cuda", "cuda:N" or "mps".
         tta: Whether to average the logits with those of the left-right mirrored image.
         keep_largest: Whether to clean up masks, as `prediction.cleanup.keep_largest` describes.
 
@@ -83,6 +83,7 @@ class Segmenter:
         self.model: Model = load_model(find_model(None if model is None else Path(model)))
         self.tta = tta
         self.keep_largest = keep_largest
+        self.model.network.warns = False  # type: ignore[assignment]  # see `network.clamped`
         self._network = on_device(_folded(self.model.network), self.device)
 
     @overload
@@ -171,7 +172,11 @@ class Segmenter:
 
         Returns:
             The mask, (rows, columns) uint8 in the source's stored orientation, cleaned up if `keep_largest` is on.
+
+        Raises:
+            ModelError: If a logit is not finite.
         """
+        _check_finite(logits)
         if prepared.image is None:
             return _as_stored(prepared, np.zeros(prepared.shape, dtype=np.uint8))
         labels = labels_on_source(logits, prepared.part_shape, prepared.spacing, prepared.pitch, prepared.origin)
@@ -214,7 +219,11 @@ def softmax(prepared: Prepared, logits: Logits) -> Probabilities:
 
     Returns:
         Probabilities (3, rows, columns) float32 of the labels at each pixel centre of the source.
+
+    Raises:
+        ModelError: If a logit is not finite.
     """
+    _check_finite(logits)
     background = np.zeros((len(LABELS), 1, 1), dtype=np.float32)
     background[Label.BACKGROUND] = 1
     if prepared.image is None:
@@ -257,6 +266,11 @@ def _cropped(logits: Logits, margins: tuple[Margin, Margin]) -> Logits:
     return logits[:, top : logits.shape[1] - bottom, left : logits.shape[2] - right]
 
 
+def _check_finite(logits: Logits) -> None:
+    if not np.isfinite(logits).all():
+        raise ModelError("the network's output is not finite, so there is no mask: try --device cpu, or another model")
+
+
 def _no_logits() -> Logits:
     """What an image in which nothing can be seen gets: its mask and its probabilities do not depend on the logits."""
     return np.zeros((len(LABELS), 1, 1), dtype=np.float32)
@@ -264,7 +278,8 @@ def _no_logits() -> Logits:
 
 def _device(name: str) -> torch.device:
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        has_mps = torch.backends.mps.is_available()
+        name = "cuda" if torch.cuda.is_available() else "mps" if has_mps else "cpu"
     try:
         device = torch.device(name)
         torch.empty(1, device=device)

@@ -108,6 +108,42 @@ def test_a_damaged_checkpoint_or_json_is_one_line(model: Path) -> None:
         load_model(model)
 
 
+def test_one_flipped_bit_in_a_checkpoint_is_noticed(model: Path) -> None:
+    data = checkpoint_path(model).read_bytes()
+    load_model(model)
+    with zipfile.ZipFile(checkpoint_path(model)) as archive:
+        largest = max(archive.infolist(), key=lambda entry: entry.file_size)
+    for at in (0, largest.file_size // 2, largest.file_size - 1):
+        changed = bytearray(data)
+        start = data.index(largest.filename.encode(), largest.header_offset) + len(largest.filename)
+        start += int.from_bytes(data[largest.header_offset + 28 : largest.header_offset + 30], "little")
+        changed[start + at] ^= 4
+        checkpoint_path(model).write_bytes(changed)
+        with pytest.raises(ModelError, match="damaged"):
+            load_model(model)
+
+
+def test_a_zip_that_unpacks_to_much_more_is_not_read(model: Path, tmp_path: Path) -> None:
+    bomb = tmp_path / "model.zip"
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(model / "plans.json", "plans.json")
+        archive.write(model / "dataset.json", "dataset.json")
+        archive.writestr("fold_0/checkpoint_final.pth", bytes(200 << 20))
+    assert bomb.stat().st_size < 1 << 20
+    with pytest.raises(ModelError, match="would unpack to 200 MiB"):
+        load_model(bomb)
+
+
+def test_a_compressed_checkpoint_is_not_unpacked(model: Path) -> None:
+    with zipfile.ZipFile(checkpoint_path(model)) as archive:
+        entries = {entry.filename: archive.read(entry) for entry in archive.infolist()}
+    with zipfile.ZipFile(checkpoint_path(model), "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+    with pytest.raises(ModelError, match="damaged"):
+        load_model(model)
+
+
 def test_a_damaged_zip_is_one_line(model: Path, tmp_path: Path) -> None:
     path = tmp_path / "model.zip"
     with zipfile.ZipFile(path, "w") as archive:
@@ -141,8 +177,11 @@ def test_where_a_model_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.delenv("MASEG_MODEL", raising=False)
     with pytest.raises(ModelError, match=r"--model .* \$MASEG_MODEL"):
         find_model()
-    monkeypatch.setenv("MASEG_MODEL", str(tmp_path / "env"))
-    assert find_model() == tmp_path / "env"
     monkeypatch.setattr(model_folder, "packaged_models", lambda: [tmp_path / "packaged"])
     assert find_model() == tmp_path / "packaged"
+    monkeypatch.setenv("MASEG_MODEL", str(tmp_path / "env"))
+    with pytest.raises(ModelError, match=r"\$MASEG_MODEL is .*env, which does not exist"):
+        find_model()
+    (tmp_path / "env").mkdir()
+    assert find_model() == tmp_path / "env"
     assert find_model(tmp_path / "given") == tmp_path / "given"

@@ -95,6 +95,14 @@ def test_the_network_of_another_library_gets_a_clamped_input_as_masegtrainer_doe
             lambda p: p["configurations"]["2d"]["architecture"]["arch_kwargs"].update(features_per_stage=[-4]),
             "do not make a model",
         ),
+        ("plans.json", lambda p: p["configurations"]["2d"].update(spacing=[0.004, 0.4]), "spacings"),
+        ("plans.json", lambda p: p["configurations"]["2d"].update(patch_size=[100_000, 64]), "patches of"),
+        ("plans.json", lambda p: p["configurations"]["2d"]["resampling_fn_data_kwargs"].update(order=99), "order 99"),
+        (
+            "plans.json",
+            lambda p: p["configurations"]["2d"]["architecture"]["arch_kwargs"].update(n_conv_per_stage=[1, 100_000]),
+            "network of 100001 layers",
+        ),
         ("dataset.json", lambda d: d.update(maseg={"target_spacing": float("nan")}), "spacings"),
         ("dataset.json", lambda d: d.clear(), "do not make a model"),
     ],
@@ -126,6 +134,22 @@ def test_a_plans_file_can_t_name_what_is_no_network(model: Path, name: str) -> N
     edit(model / "plans.json", change)
     with pytest.raises(ModelError, match="not a class to build a network of"):
         load_model(model)
+
+
+def test_complex_weights_are_refused(model: Path) -> None:
+    checkpoint = torch.load(checkpoint_path(model), weights_only=False)
+    weights = checkpoint["network_weights"]
+    name = next(name for name, tensor in weights.items() if tensor.is_floating_point())
+    change_checkpoint(model, network_weights={**weights, name: weights[name].to(torch.complex64)})
+    with pytest.raises(ModelError, match=f"weights {name} are complex"):
+        load_model(model)
+
+
+def test_the_record_and_not_the_trainers_name_says_that_the_input_is_clamped(model: Path) -> None:
+    change_checkpoint(model, trainer_name="OurOwnTrainer")
+    assert not load_model(model).network._forward_pre_hooks
+    change_checkpoint(model, trainer_name="OurOwnTrainer", maseg_nnunet={"clamped": True})
+    assert load_model(model).network._forward_pre_hooks
 
 
 def test_weights_that_are_not_finite_are_refused(model: Path) -> None:

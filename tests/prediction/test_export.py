@@ -18,9 +18,10 @@ from maseg_nnunet.dataset.manifest import ManifestRow, read_manifest, write_mani
 from maseg_nnunet.mammogram import View
 from maseg_nnunet.prediction import export
 from maseg_nnunet.prediction.export import Exported, ExportSettings, export_masks, write_statistics
+from maseg_nnunet.resample import mask_to_target
 from maseg_nnunet.writers.nifti import write_nifti
 from maseg_nnunet.writers.results import Format
-from tests.prediction.converted import TARGET, Converted, write_left_exam
+from tests.prediction.converted import TARGET, Converted, draw_mask, write_left_exam
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +95,27 @@ def test_what_nobody_thought_of_costs_one_case(converted: Converted, monkeypatch
     monkeypatch.setattr(export, "image_statistics", fails_once)
     found = [one.problem for one in run(converted)]
     assert found.count("internal error: ValueError") == 1 and found.count("") == len(found) - 1 > 0
+
+
+def test_pixels_that_are_not_square_keep_their_axes(converted: Converted) -> None:
+    manifest = converted.folder / "manifest.csv"
+    row = read_manifest(manifest)[0]
+    spacing = (0.1, 0.2)
+    drawn = draw_mask((1200, 500))
+    changes = {"rows": 1200, "columns": 500, "spacing_row": spacing[0], "spacing_column": spacing[1]}
+    write_manifest(manifest, [ManifestRow(**{**vars(row), **changes})])
+    for path in converted.masks.glob("*.nii.gz"):
+        path.unlink()
+    write_nifti(converted.masks / f"{row.case}.nii.gz", mask_to_target(drawn, spacing, TARGET), TARGET)
+    exported = run(converted)
+    assert not problems(exported)
+    image = sitk.ReadImage(str(converted.output / f"{row.case}.nii.gz"))
+    assert image.GetSpacing() == pytest.approx((0.2, 0.1))
+    mask = sitk.GetArrayFromImage(image)
+    assert mask.shape == drawn.shape and (mask == drawn).mean() > 0.99
+    statistics = exported[0].statistics
+    assert statistics is not None
+    assert statistics.breast_area_cm2 == pytest.approx((drawn == 1).sum() * 0.1 * 0.2 / 100, rel=0.02)
 
 
 def test_sources_grid_kept(converted: Converted) -> None:

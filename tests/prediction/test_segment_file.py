@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import pytest
 from pydicom import dcmread
 
@@ -109,3 +110,18 @@ def test_a_result_that_a_file_can_not_have_is_not_left_of_the_one_before_it(
     dataset.save_as(one, enforce_file_format=True)
     assert predict([exams], both).counts == {Status.DONE: 5, Status.FAILED: 1}
     assert "woman1/image3.nii.gz" in files_of(both.output) and "woman1/image3_seg.dcm" not in files_of(both.output)
+
+
+def test_logits_that_are_not_finite_fail_the_file(
+    settings: PredictSettings, exams: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = Segmenter.logits, []
+
+    def once_not_finite(self: Segmenter, batch: Any) -> Any:
+        calls.append(1)
+        found = real(self, batch)
+        return [one * (np.nan if len(calls) == 1 else 1) for one in found]
+
+    monkeypatch.setattr(Segmenter, "logits", once_not_finite)
+    assert predict([exams], settings, workers=1).counts == {Status.FAILED: 1, Status.DONE: 5}
+    assert "the network's output is not finite" in "".join(str(o) for o in outcomes_of(settings.output).values())

@@ -13,11 +13,11 @@ import torch
 from pydicom import Dataset
 from pydicom.sequence import Sequence
 
-from maseg_nnunet.errors import RefusedError, UsageError
+from maseg_nnunet.errors import ModelError, RefusedError, UsageError
 from maseg_nnunet.labels import Label
 from maseg_nnunet.mammogram import Flag, Intent, Mammogram, View
 from maseg_nnunet.prediction.cleanup import keep_largest
-from maseg_nnunet.prediction.segmenter import Segmenter
+from maseg_nnunet.prediction.segmenter import Segmenter, softmax
 from maseg_nnunet.readers import read_mammogram
 from maseg_nnunet.synthetic.phantom import make_phantom
 from maseg_nnunet.voi import CaseLuts, Function, LookUpTable, full_range
@@ -299,3 +299,24 @@ def test_black_margins_are_cut_off_and_are_background(model: Path) -> None:
     assert (large[place][core] == small[core]).mean() > 0.999
     for one, other in zip(p_large, p_small, strict=True):
         assert np.abs(one[place][core] - other[core]).max() < 0.05
+
+
+def test_probabilities_lie_where_the_mask_does_if_margins_were_cut_off(model: Path) -> None:
+    segmenter = Segmenter(model, "cpu", keep_largest=False)
+    image = np.zeros((600, 500), np.float32)
+    cv2.circle(image, (250, 280), 150, 0.8, -1)
+    image = cv2.GaussianBlur(image, (0, 0), 5)
+    image[image < 0.01] = 0
+    image = np.pad(image, ((33, 0), (18, 0)))  # not a multiple of the converted grid's 4 pixels
+    mask, probabilities = segmenter.predict(image, 0.1, probabilities=True)
+    assert 0.1 < (mask > 0).mean() < 0.4
+    np.testing.assert_array_equal(probabilities.argmax(axis=0), mask)
+
+
+def test_logits_that_are_not_finite_are_no_mask(segmenter: Segmenter) -> None:
+    prepared = segmenter.prepare(mammogram_of(gradient()))
+    logits = segmenter.logits([prepared])[0]
+    logits[1, 3, 3] = np.nan
+    for step in (segmenter.mask, softmax):
+        with pytest.raises(ModelError, match="not finite"):
+            step(prepared, logits)

@@ -83,9 +83,14 @@ class Flag(str, Enum):
     SIGMOID_ASSUMED = "VOILUTFunction missing: SIGMOID assumed"
     LINEAR_ASSUMED = "VOILUTFunction missing: LINEAR assumed"
     BASE_NOT_NORMAL = "no usable NORMAL look-up table: the next one is the base"
+    TABLE_BITS_OVERSTATED = "VOI LUT with fewer bits than stated: its largest entry is white"
+    TURNED = "stored sideways or upside down: turned upright for the network"
+    ORIENTATION_DOUBTED = "PatientOrientation contradicts the image: not turned"
     VIEW_FROM_PATH = "view from the file's path"
     SIDE_FROM_PATH = "side from the file's path"
     SPACING_GIVEN = "spacing given by the user"
+    DECIMAL_COMMA = "decimal comma in the spacing"
+    UNUSUAL_EXTENT = "unusual size in mm"
     HIGH_BIT_SHIFTED = "HighBit above BitsStored - 1: shifted"
     CONSTANT = "one constant value"
 
@@ -118,12 +123,22 @@ _FLAG_MEANINGS: Final = {
     "check that the preview looks as it does on the maker's workstation.",
     Flag.BASE_NOT_NORMAL: "The NORMAL look-up table, or the first if none is NORMAL, can't be used, so another one "
     "says what is black and white: check the contrast of the preview.",
+    Flag.TABLE_BITS_OVERSTATED: "The entries of a VOI LUT are far below the range that LUTDescriptor states, which "
+    "would make the image nearly black, so the largest entry is shown white: check the contrast of the preview.",
+    Flag.TURNED: "PatientOrientation says that the image is not stored upright, and the image agrees, so the network "
+    "saw it turned: check the mask, which fits the image as it is stored.",
+    Flag.ORIENTATION_DOUBTED: "PatientOrientation says that the image is not stored upright, but then the chest wall "
+    "would be elsewhere, so the image was taken as it is stored: check the mask.",
     Flag.VIEW_FROM_PATH: "The file does not state its view, which was taken from words of its path: check that it is "
     "right.",
     Flag.SIDE_FROM_PATH: "The file does not state its side, which was taken from words of its path: check that it is "
     "right.",
     Flag.SPACING_GIVEN: "The file has no pixel spacing and got the one that you gave: areas and lengths depend on it, "
     "so check it.",
+    Flag.DECIMAL_COMMA: "The spacing has a decimal comma, which DICOM does not allow, and was read as a point: check "
+    "that areas are plausible.",
+    Flag.UNUSUAL_EXTENT: "The image is smaller or larger in mm than detectors and films are, so its spacing is "
+    "probably wrong: check it before you use areas and lengths.",
     Flag.HIGH_BIT_SHIFTED: "HighBit is above BitsStored - 1, so the samples were shifted down (PS3.5 section 8.1.1): "
     "check that the preview looks right.",
     Flag.CONSTANT: "All pixels have the same value or gray, so the mask is empty: export the image again.",
@@ -171,7 +186,7 @@ class Mammogram:
         side: By ImageLaterality (0020,0062), Laterality (0020,0060) or FrameLaterality (0020,9072), else words of the
             path.
         vendor: A key of `readers.vendors.VENDORS`, by Manufacturer (0008,0070) and model, or "unknown".
-        model: ManufacturerModelName (0008,1090), its first 64 printable characters.
+        model: The known words of ManufacturerModelName (0008,1090).
         sop_class: Name of the SOP class (0008,0016); empty for a film.
         identity: Patient, study and instance, for naming cases; never shown.
         flags: What a user should know about the file, in the order of `Flag`.
@@ -208,9 +223,11 @@ class Mammogram:
         """Counter-clockwise turns by 90 degrees that make the image upright, 0 to 3.
 
         Upright means that the chest wall is on the left or right and the head is not below. PatientOrientation (PS3.3
-        C.7.6.1.1.1) decides; 0 if it is missing or contradicts itself. Biopsy views are stored as seen from the table,
-        sometimes with the chest wall below.
+        C.7.6.1.1.1) decides; 0 if it is missing or contradicts itself, or if the flag ORIENTATION_DOUBTED is set.
+        Biopsy views are stored as seen from the table, sometimes with the chest wall below.
         """
+        if Flag.ORIENTATION_DOUBTED in self.flags:
+            return 0
         rightwards, downwards = (*self.patient_orientation, "", "")[:2]
         # The first letter is the main direction. H and F may come second, because an MLO view is oblique.
         if downwards[:1] in ("A", "P") and rightwards[:1] in ("R", "L", "F", "H"):

@@ -296,10 +296,19 @@ def _table_abscissa(lut: LookUpTable) -> FloatArray:
 
 
 def _table_gray(lut: LookUpTable) -> FloatArray:
-    """A table's entries in [0, 1]. Some headers understate `bits`; then the largest entry is white."""
+    """A table's entries in [0, 1]. If the header's `bits` are wrong, the largest entry is white."""
     assert lut.values is not None
-    white = max((1 << lut.bits) - 1, int(lut.values.max()))
+    full, largest = (1 << lut.bits) - 1, int(lut.values.max())
+    white = largest if largest > full or overstates_bits(lut) else full
     return np.asarray(lut.values / white, dtype=np.float64)
+
+
+def overstates_bits(lut: LookUpTable) -> bool:
+    """Whether a table's largest entry is below half of the range that its header states (PS3.3 C.11.1.1.1).
+
+    Headers with 16 bits for entries of 12 exist. Displayed as stated, such an image is nearly black.
+    """
+    return lut.values is not None and 0 < 2 * int(lut.values.max()) < (1 << lut.bits) - 1
 
 
 def _tilted(lut: LookUpTable) -> FloatArray:

@@ -14,6 +14,9 @@ def plan(
     plans: PlansOption,
     preprocess: Annotated[bool, typer.Option(help="Preprocess the images after planning.")] = True,
     workers: WorkersOption = 2,
+    overwrite_splits: Annotated[
+        bool, typer.Option(help="Replace a splits_final.json in nnUNet_preprocessed that you have written yourself.")
+    ] = False,
 ) -> None:
     """Plan and preprocess a data set for training.
 
@@ -24,12 +27,14 @@ def plan(
 
     Example: maseg plan -d 506 --plans maseg_lite
     """
+    from maseg_nnunet.dataset.planning import DEMO_PLANS
     from maseg_nnunet.dataset.planning import plan as make_plan
 
-    path = make_plan(dataset, plans, preprocess=preprocess, workers=workers)
+    path = make_plan(dataset, plans, preprocess=preprocess, workers=workers, overwrite_splits=overwrite_splits)
     typer.echo(f"Plans: {path}")
     if preprocess:
         import torch
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        typer.echo(f"Next: nnUNetv2_train {dataset} 2d 0 -p {plans} -tr MasegTrainer -device {device}")
+        trainer = "MasegTrainerDemo" if plans == DEMO_PLANS else "MasegTrainer"
+        typer.echo(f"Next: nnUNetv2_train {dataset} 2d 0 -p {plans} -tr {trainer} -device {device} --c")

@@ -12,6 +12,7 @@ dataset.json, splits_final.json, manifest.csv and voi_luts.json, so that trainin
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import json
 import logging
@@ -46,6 +47,9 @@ logger = logging.getLogger(__name__)
 
 CONFIGURATION: Final = "2d"
 
+DEMO_PLANS: Final = "maseg_demo"
+"""The template for the demo, whose network only MasegTrainerDemo trains well."""
+
 _SAMPLES: Final = 1_000_000
 """Gray values that nnU-Net's fingerprint samples. nnU-Net's default needs much memory for statistics that go unused."""
 
@@ -73,7 +77,9 @@ def load_template(name: str) -> dict[str, Any]:
     return template
 
 
-def plan(dataset_id: int, template: str, *, preprocess: bool = True, workers: int = 2) -> Path:
+def plan(
+    dataset_id: int, template: str, *, preprocess: bool = True, workers: int = 2, overwrite_splits: bool = False
+) -> Path:
     """Plan a data set of nnUNet_raw, and preprocess it.
 
     A second run does only what is missing or out of date: a file is newer than what was made from it, the template is
@@ -85,6 +91,7 @@ def plan(dataset_id: int, template: str, *, preprocess: bool = True, workers: in
         template: Name of the plan template.
         preprocess: Whether to preprocess as well.
         workers: Number of processes.
+        overwrite_splits: Whether to replace a user's own splits_final.json in nnUNet_preprocessed.
 
     Returns:
         The path of the plans file.
@@ -102,9 +109,10 @@ def plan(dataset_id: int, template: str, *, preprocess: bool = True, workers: in
     dataset = _read_dataset(raw)
     cases = _training_files(raw, dataset)
     _check_splits(raw, cases)
-    for name in (DATASET_JSON, SPLITS, MANIFEST, VOI_LUTS):
+    for name in (DATASET_JSON, MANIFEST, VOI_LUTS):
         if (raw / name).is_file():
             write_bytes(target / name, (raw / name).read_bytes())
+    _copy_splits(raw / SPLITS, target / SPLITS, overwrite_splits)
 
     newest = max(path.stat().st_mtime for path in (raw / DATASET_JSON, *_flat(cases)))
     fingerprint = _fingerprint(raw.name, target / FINGERPRINT, cases, newest, workers)
@@ -241,6 +249,22 @@ def _check_splits(raw: Path, cases: Cases) -> None:
         raise DatasetError(f"{path} is not a list of folds with train and val: convert the set again") from error
     if unknown := sorted(named - set(cases)):
         raise DatasetError(f"{path} names {len(unknown)} cases that are not in imagesTr, {unknown[0]} for example")
+
+
+def _copy_splits(source: Path, copy: Path, overwrite: bool) -> None:
+    """Copy the split, but keep a user's own: one that differs from the source and from the last copy of it."""
+    note = copy.with_name(f".{copy.name}.sha256")
+    wanted, present = (
+        hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "" for path in (source, copy)
+    )
+    is_own = present not in ("", wanted, note.read_text() if note.is_file() else "")
+    if is_own and not overwrite:
+        logger.warning(
+            "%s is your own and was kept: --overwrite-splits replaces it with that of %s", copy, source.parent
+        )
+        return
+    write_bytes(copy, source.read_bytes())
+    write_bytes(note, wanted.encode())
 
 
 def _fingerprint(name: str, path: Path, cases: Cases, newest: float, workers: int) -> dict[str, Any]:

@@ -252,7 +252,7 @@ class _Stages:
     def _train(self) -> str:
         # nnU-Net writes the summary last.
         if not (self.model / "validation" / "summary.json").is_file():
-            self._run("nnUNetv2_train", DATASET_ID, "2d", "0", "-p", PLANS, "-tr", TRAINER, "-device", "cpu")
+            self._run("nnUNetv2_train", DATASET_ID, "2d", "0", "-p", PLANS, "-tr", TRAINER, "-device", "cpu", "--c")
         return f"{TRAINER}, fold 0, on the CPU"
 
     def _predict(self) -> str:

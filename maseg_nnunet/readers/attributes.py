@@ -69,6 +69,36 @@ def code(dataset: Dataset, keyword: str) -> str:
     return text(dataset, keyword).upper()
 
 
+def decimals(dataset: Dataset, keyword: str) -> tuple[float, ...]:
+    """All values of a decimal string (DS), NaN for each that is not a finite number. A decimal comma counts as a point.
+
+    pydicom rejects the whole element if one of its values is illegal.
+    """
+    return tuple(_decimal(entry.replace(",", ".")) for entry in decimal_texts(dataset, keyword))
+
+
+def decimal_texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
+    """All values of a decimal string (DS) as the file has them, legal or not, stripped."""
+    try:
+        element = dataset.get_item(keyword)
+        found = None if element is None else element.value
+    except Exception:  # pydicom raises many kinds of error on a malformed element
+        return ()
+    if isinstance(found, bytes):
+        found = found.decode("ascii", "replace")
+    if isinstance(found, str):
+        found = found.split("\\")
+    return tuple(str(entry).strip(" \0") for entry in _listed(found))
+
+
+def _decimal(entry: str) -> float:
+    try:
+        found = float(entry)
+    except ValueError:
+        return math.nan
+    return found if math.isfinite(found) else math.nan
+
+
 def numbers(dataset: Dataset, keyword: str) -> tuple[float, ...]:
     """All values as finite numbers; empty if one of them is not a finite number."""
     try:

@@ -11,6 +11,7 @@ import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -27,10 +28,11 @@ from maseg_nnunet.mammogram import Flag, Mammogram
 from maseg_nnunet.readers.attributes import text
 from maseg_nnunet.readers.header import Header, parse_header
 from maseg_nnunet.readers.luts import read_luts
+from maseg_nnunet.readers.orientation import orientation_flags
 from maseg_nnunet.readers.pixels import Layout, check_decodable, read_layout, read_stored
 from maseg_nnunet.readers.quiet import silence_pydicom
 from maseg_nnunet.readers.refusals import os_errors_refused
-from maseg_nnunet.readers.spacing import GIVEN, check_extent, given_spacing
+from maseg_nnunet.readers.spacing import GIVEN, check_extent, extent_flags, given_spacing
 
 _PREAMBLE: Final = 128
 _MAGIC: Final = b"DICM"
@@ -110,9 +112,10 @@ def read_dicom(
     spacing, source = header.spacing, header.spacing_source
     if spacing is None:
         spacing, source = given_spacing(spacing_mm), GIVEN
+        if spacing is None:
+            raise RefusedError(Reason.NO_SPACING, "the header has no pixel spacing: give it with --spacing-mm")
         flags.add(Flag.SPACING_GIVEN)
-    if spacing is None:
-        raise RefusedError(Reason.NO_SPACING, "the header has no pixel spacing: give it with --spacing-mm")
+        flags.update(extent_flags((layout.rows, layout.columns), spacing, flags))
     check_extent((layout.rows, layout.columns), spacing)
     stored = read_stored(dataset, transfer_syntax(dataset), layout)
     luts, lut_flags = read_luts(
@@ -128,7 +131,7 @@ def read_dicom(
         flags.add(Flag.HIGH_BIT_SHIFTED)
     if stored.minimum == stored.maximum:
         flags.add(Flag.CONSTANT)
-    return Mammogram(
+    mammogram = Mammogram(
         path=path,
         pixels=stored.pixels,
         spacing=spacing,
@@ -141,10 +144,11 @@ def read_dicom(
         model=header.model,
         sop_class=header.sop_class,
         identity=header.identity,
-        flags=tuple(flag for flag in Flag if flag in flags),
         horizontal_flip=header.horizontal_flip,
         patient_orientation=header.patient_orientation,
     )
+    flags.update(orientation_flags(mammogram))
+    return replace(mammogram, flags=tuple(flag for flag in Flag if flag in flags))
 
 
 def transfer_syntax(dataset: FileDataset) -> UID | None:
@@ -275,6 +279,9 @@ def _read(path: Path, max_megapixels: float, *, pixels: bool) -> tuple[Header, L
         raise RefusedError(Reason.NO_PIXELS, "the file has no pixel data or ends before them")
     layout = read_layout(dataset, max_megapixels)
     check_decodable(transfer_syntax(dataset))
+    if header.spacing is not None:
+        unusual = extent_flags((layout.rows, layout.columns), header.spacing, header.flags)
+        header = replace(header, flags=tuple(flag for flag in Flag if flag in {*header.flags, *unusual}))
     if not pixels:
         return header, layout, dataset
     dataset = _read_on(dataset, path, max_bytes, offset)

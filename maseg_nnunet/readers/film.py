@@ -16,7 +16,7 @@ from maseg_nnunet.errors import Reason, RefusedError
 from maseg_nnunet.mammogram import Flag, Intent, Mammogram, Side, View
 from maseg_nnunet.readers.luts import own_range
 from maseg_nnunet.readers.refusals import check_megapixels, os_errors_refused
-from maseg_nnunet.readers.spacing import GIVEN, check_extent, given_spacing
+from maseg_nnunet.readers.spacing import GIVEN, check_extent, extent_flags, given_spacing
 from maseg_nnunet.readers.views import side_from_path, view_from_path
 from maseg_nnunet.voi import CaseLuts
 
@@ -49,6 +49,7 @@ def read_film(path: Path, *, spacing_mm: float | Spacing | None, max_megapixels:
         Flag.VIEW_FROM_PATH: view is not View.UNKNOWN,
         Flag.SIDE_FROM_PATH: side is not Side.UNKNOWN,
         Flag.SPACING_GIVEN: True,
+        Flag.UNUSUAL_EXTENT: bool(extent_flags((int(pixels.shape[0]), int(pixels.shape[1])), spacing)),
         Flag.CONSTANT: low == high,
     }
     return Mammogram(

@@ -18,7 +18,7 @@ from maseg_nnunet.mammogram import Flag, Identity, Intent, Side, View
 from maseg_nnunet.readers.attributes import code, integer, items, printable, text, texts
 from maseg_nnunet.readers.identity import is_dummy_patient_id, read_identity
 from maseg_nnunet.readers.spacing import read_spacing
-from maseg_nnunet.readers.vendors import recognise
+from maseg_nnunet.readers.vendors import known_model, recognise
 from maseg_nnunet.readers.views import (
     is_specimen,
     read_modifiers,
@@ -105,6 +105,7 @@ def parse_header(dataset: Dataset, path: Path) -> Header:
     }
     found = {*modifiers, *spacing_flags, *(flag for flag, holds in conditions.items() if holds)}
     model = text(dataset, "ManufacturerModelName")
+    vendor = recognise(text(dataset, "Manufacturer"), model)
     return Header(
         path=path,
         rows=integer(dataset, "Rows") or 0,
@@ -114,8 +115,8 @@ def parse_header(dataset: Dataset, path: Path) -> Header:
         intent=intent,
         view=view,
         side=side,
-        vendor=recognise(text(dataset, "Manufacturer"), model),
-        model=printable(model),
+        vendor=vendor,
+        model=known_model(vendor, model),
         sop_class=sop_class.name if sop_class else "",
         identity=identity,
         flags=tuple(flag for flag in Flag if flag in found),

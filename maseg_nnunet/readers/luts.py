@@ -7,6 +7,8 @@ table. One that is illegal or can't be inverted is skipped.
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import replace
 from typing import Final
 
@@ -17,11 +19,11 @@ from maseg_nnunet.errors import Reason, RefusedError
 from maseg_nnunet.mammogram import Flag, Intent
 from maseg_nnunet.readers.attributes import (
     code,
+    decimals,
     first_level,
     is_present,
     items,
     levels,
-    numbers,
     printable,
     text,
     texts,
@@ -29,9 +31,28 @@ from maseg_nnunet.readers.attributes import (
 from maseg_nnunet.readers.lut_table import read_table
 from maseg_nnunet.readers.pixels import Stored
 from maseg_nnunet.readers.vendors import VENDORS
-from maseg_nnunet.voi import NORMAL, CaseLuts, Function, LookUpTable, apply_lut, can_be_base, full_range
+from maseg_nnunet.voi import (
+    NORMAL,
+    CaseLuts,
+    Function,
+    LookUpTable,
+    apply_lut,
+    can_be_base,
+    full_range,
+    overstates_bits,
+)
 
 _WINDOW_FUNCTIONS: Final = {f.value: f for f in (Function.LINEAR, Function.LINEAR_EXACT, Function.SIGMOID)}
+_KNOWN_WORDS: Final = frozenset(
+    """
+    NORMAL HARDER SOFTER HARD SOFT NEUTRAL DEFAULT STANDARD USER PREFERRED ALTERNATE ALTERNATIVE OTHER
+    ORIGINAL LINEAR SIGMOID AUTO MANUAL HIGH LOW MEDIUM CONTRAST WIDE NARROW BRIGHT BRIGHTER DARK DARKER
+    FLAT VERY EXTRA FULL RANGE BREAST SKIN FATTY DENSE TISSUE GLANDULAR IMPLANT MAMMO MAMMOGRAPHY WINDOW
+    LUT VOI TABLE CURVE PROCESSED PREMIUM VIEW FILM LIKE ALGO ALGORITHM PRESENTATION
+    """.split()  # noqa: SIM905  # a list of literals would have one word in each line
+)
+"""Words of explanations that are kept. The elements are free text, so other words may be anybody's name."""
+
 _LARGEST: Final = 1e9
 _LEAST_WIDTH: Final = 1e-6
 
@@ -76,6 +97,8 @@ def read_luts(
     if base is not preferred[0]:
         flags.append(Flag.BASE_NOT_NORMAL)
     usable = tuple(lut for lut in offered if _is_usable(lut))
+    if any(overstates_bits(lut) for lut in usable):
+        flags.append(Flag.TABLE_BITS_OVERSTATED)
     return CaseLuts(inverted, usable.index(base), usable), tuple(flags)
 
 
@@ -86,12 +109,13 @@ def own_range(minimum: float, maximum: float) -> LookUpTable:
 
 def _read_windows(dataset: Dataset, vendor: str, tables: list[LookUpTable]) -> tuple[list[LookUpTable], list[Flag]]:
     level = first_level(levels(dataset), "WindowCenter")
-    centers, widths = numbers(level, "WindowCenter"), numbers(level, "WindowWidth")
+    centers, widths = decimals(level, "WindowCenter"), decimals(level, "WindowWidth")
     explanations = texts(level, "WindowCenterWidthExplanation")
     function = _WINDOW_FUNCTIONS.get(code(level, "VOILUTFunction"))
     windows = [
-        LookUpTable(printable(explanations[i] if i < len(explanations) else ""), function or Function.LINEAR, c, w)
+        LookUpTable(known_words(explanations[i] if i < len(explanations) else "", i), function or Function.LINEAR, c, w)
         for i, (c, w) in enumerate(zip(centers, widths, strict=False))
+        if math.isfinite(c) and math.isfinite(w)
     ]
     if function is not None or vendor not in VENDORS or not VENDORS[vendor].assumes_sigmoid:
         return windows, []
@@ -105,6 +129,21 @@ def _read_windows(dataset: Dataset, vendor: str, tables: list[LookUpTable]) -> t
     return [replace(lut, function=assumed) for lut in windows], flag if windows else []
 
 
+def known_words(explanation: str, index: int) -> str:
+    """An explanation if all its words are in `_KNOWN_WORDS` or numbers of one or two digits, else a number.
+
+    Args:
+        explanation: WindowCenterWidthExplanation (0028,1055) or LUTExplanation (0028,3003); free text.
+        index: Place of the window or table in its header, from 0.
+
+    Returns:
+        `explanation`, "" if it is empty, or "LUT 1", "LUT 2" and so on.
+    """
+    words = re.findall(r"[^\W_]+", explanation)
+    is_known = all(word.upper() in _KNOWN_WORDS or re.fullmatch(r"\d{1,2}", word, re.ASCII) for word in words)
+    return printable(explanation) if is_known else f"LUT {index + 1}"
+
+
 def _distance(window: LookUpTable, table: LookUpTable) -> float:
     """Mean absolute difference in gray of a window and a table, over the table's inputs."""
     stored = table.first + np.arange(len(table.values) if table.values is not None else 0)
@@ -115,10 +154,10 @@ def _read_tables(dataset: Dataset, limits: tuple[float, float]) -> tuple[list[Lo
     """The tables, and whether one can't be read."""
     found = items(first_level(levels(dataset), "VOILUTSequence"), "VOILUTSequence")
     tables = []
-    for item in found:
+    for i, item in enumerate(found):
         table = read_table(item, limits)
         if table is not None:
-            explanation = printable(text(item, "LUTExplanation"))
+            explanation = known_words(text(item, "LUTExplanation"), i)
             tables.append(
                 LookUpTable(explanation, Function.TABLE, first=table.first, bits=table.bits, values=table.values)
             )

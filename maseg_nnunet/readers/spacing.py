@@ -7,6 +7,7 @@ the spacing in the breast, from their magnification factor, or from the distance
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final
 
 from pydicom.dataset import Dataset
@@ -14,7 +15,7 @@ from pydicom.dataset import Dataset
 from maseg_nnunet.arrays import Spacing
 from maseg_nnunet.errors import Reason, RefusedError
 from maseg_nnunet.mammogram import Flag
-from maseg_nnunet.readers.attributes import first_level, levels, number, numbers
+from maseg_nnunet.readers.attributes import decimal_texts, decimals, first_level, levels, number
 
 LEAST: Final = 0.02
 """Least accepted spacing in mm."""
@@ -31,6 +32,11 @@ GIVEN: Final = "user"
 LARGEST_SIDE: Final = 600.0
 """Longest side of an image in mm; the largest films and detectors are half as long."""
 
+USUAL_SHORTER: Final = (60.0, 330.0)
+USUAL_LONGER: Final = (130.0, 450.0)
+"""Shorter and longer side in mm: of detectors, films, whole scanned sheets, and images cropped to the breast."""
+
+_PARTS: Final = frozenset({Flag.MAGNIFICATION, Flag.SPOT, Flag.IMPLANT_DISPLACED})
 _KEYWORDS: Final = ("ImagerPixelSpacing", "PixelSpacing", "NominalScannedPixelSpacing")
 
 
@@ -56,9 +62,12 @@ def read_spacing(dataset: Dataset, modifiers: tuple[Flag, ...]) -> tuple[Spacing
     if factor is not None and factor < 1:
         flags.append(Flag.MAGNIFICATION_BELOW_ONE)
     for keyword in _KEYWORDS:
-        found = numbers(first_level(levels(dataset), keyword), keyword)
-        if len(found) != 2 or min(found) <= 0:
+        level = first_level(levels(dataset), keyword)
+        found = decimals(level, keyword)
+        if len(found) != 2 or not min(found) > 0:
             continue
+        if any("," in entry for entry in decimal_texts(level, keyword)):
+            flags.append(Flag.DECIMAL_COMMA)
         row, column = found
         if keyword == "ImagerPixelSpacing":
             if is_magnified and factor is not None and factor > 1:
@@ -90,6 +99,21 @@ def checked(spacing: Spacing) -> Spacing:
             Reason.BAD_SPACING, f"{spacing[0]:g} x {spacing[1]:g} mm, expected {LEAST:g} to {LARGEST:g} mm"
         )
     return spacing
+
+
+def extent_flags(shape: tuple[int, int], spacing: Spacing, flags: Collection[Flag] = ()) -> tuple[Flag, ...]:
+    """The flag of an image that is smaller or larger than detectors and films are, and is not a view of a part.
+
+    Args:
+        shape: (rows, columns) in pixels.
+        spacing: (row, column) in mm.
+        flags: The other flags of the image.
+    """
+    if not _PARTS.isdisjoint(flags):
+        return ()
+    shorter, longer = sorted((shape[0] * spacing[0], shape[1] * spacing[1]))
+    is_usual = USUAL_SHORTER[0] <= shorter <= USUAL_SHORTER[1] and USUAL_LONGER[0] <= longer <= USUAL_LONGER[1]
+    return () if is_usual else (Flag.UNUSUAL_EXTENT,)
 
 
 def check_extent(shape: tuple[int, int], spacing: Spacing) -> None:

@@ -10,6 +10,7 @@ import SimpleITK as sitk  # noqa: N813
 import torch
 from scipy.ndimage import map_coordinates
 
+from maseg_nnunet.cli.plan import plan as plan_command
 from maseg_nnunet.dataset.planning import fill, load_template, plan, template_names
 from maseg_nnunet.errors import DatasetError, PlanError, UsageError
 
@@ -285,3 +286,28 @@ def test_cases_that_dataset_json_names_are_planned_and_missed(raw: Path) -> None
     (part / "imagesTr" / f"{CASES[1]}_0000.nii.gz").unlink()
     with pytest.raises(DatasetError, match=rf"{CASES[1]}_0000.nii.gz is missing \(1 files"):
         plan(899, "maseg_lite", preprocess=False)
+
+
+def test_a_users_own_split_is_kept(raw: Path, caplog: pytest.LogCaptureFixture) -> None:
+    stub_fingerprint(raw)
+    target = preprocessed(raw) / "splits_final.json"
+    plan(899, "maseg_lite", preprocess=False)
+    changed = json.dumps([{"train": CASES[:2], "val": CASES[2:]}])
+    (raw / "splits_final.json").write_text(changed)  # converted again: the copy follows
+    plan(899, "maseg_lite", preprocess=False)
+    assert target.read_text() == changed and not caplog.records
+    own = json.dumps([{"train": CASES[2:], "val": CASES[:2]}])
+    target.write_text(own)
+    plan(899, "maseg_lite", preprocess=False)
+    assert target.read_text() == own and "--overwrite-splits" in caplog.text
+    plan(899, "maseg_lite", preprocess=False, overwrite_splits=True)
+    assert target.read_text() == changed
+
+
+def test_the_demos_plan_is_trained_by_the_demos_trainer(
+    raw: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("maseg_nnunet.dataset.planning.plan", lambda *unused, **options: Path("plans.json"))
+    for name, trainer in (("maseg_demo", "MasegTrainerDemo"), ("maseg_lite", "MasegTrainer")):
+        plan_command(899, name)
+        assert f"-p {name} -tr {trainer} -device" in capsys.readouterr().out

@@ -213,8 +213,8 @@ def test_the_first_value_of_a_table_signed_or_not(
 def test_a_table_that_its_descriptor_does_not_fit_is_left_out(tmp_path: Path, descriptor: list[int]) -> None:
     broken = table(RISING, explanation="broken")
     broken.LUTDescriptor = descriptor
-    found = read(tmp_path, **windows(("w", 2000, 900)), VOILUTSequence=[broken, table(RISING, explanation="whole")])
-    assert summary(found) == [("w", "LINEAR"), ("whole", "TABLE")]
+    found = read(tmp_path, **windows(("USER", 2000, 900)), VOILUTSequence=[broken, table(RISING, explanation="OTHER")])
+    assert summary(found) == [("USER", "LINEAR"), ("OTHER", "TABLE")]
 
 
 def test_a_table_is_indexed_by_value_not_by_rank(tmp_path: Path) -> None:
@@ -255,8 +255,52 @@ def test_luts_and_rescale_in_functional_groups(tmp_path: Path) -> None:
 
 
 def test_what_a_header_calls_a_lut_is_written_short_and_plain(tmp_path: Path) -> None:
-    found = read(tmp_path, **windows(("x" * 200 + "\n\x1b[2J", 2000, 900)))
-    assert found.luts.luts[0].explanation == "x" * 64
+    found = read(tmp_path, **windows(("normal\n\x1b[2J" + " normal" * 20, 2000, 900)))
+    assert found.luts.luts[0].explanation == "LUT 1"
+    found = read(tmp_path, **windows(("NORMAL " * 20, 2000, 900)))
+    assert found.luts.luts[0].explanation == ("NORMAL " * 20)[:64]
+
+
+def test_an_explanation_that_may_be_a_name_is_replaced_by_a_number(tmp_path: Path) -> None:
+    tables = [table(RISING, explanation="Mirabelle"), table(RISING, explanation="Film-like 2")]
+    found = read(
+        tmp_path,
+        **windows(("NORMAL", 2000, 900), ("Quitte^Mirabelle", 2100, 700), ("HIGH CONTRAST", 2, 9)),
+        VOILUTSequence=tables,
+    )
+    assert [name for name, _ in summary(found)] == ["NORMAL", "LUT 2", "HIGH CONTRAST", "LUT 1", "Film-like 2"]
+
+
+@pytest.mark.parametrize(
+    ("center", "width", "pairs"),
+    [
+        (b"2000\\", b"900\\800 ", [(2000, 900)]),
+        (b"2000\\NaN", b"900\\800 ", [(2000, 900)]),
+        (b"x\\2100", b"900\\800", [(2100, 800)]),
+        (b"2000,5", b"900 ", [(2000.5, 900)]),
+    ],
+)
+def test_one_illegible_value_of_a_window_does_not_cost_the_others(
+    tmp_path: Path, center: bytes, width: bytes, pairs: list[tuple[float, float]]
+) -> None:
+    path = write(tmp_path / "image", WindowCenter="1111111", WindowWidth="2222222")
+    data = path.read_bytes()
+    assert data.count(b"1111111") == data.count(b"2222222") == 1
+    for old, new in ((b"1111111 ", center), (b"2222222 ", width)):
+        assert old in data
+        data = data.replace(b"\x08\x00" + old, len(new).to_bytes(2, "little") + new)
+    path.write_bytes(data)
+    found = read_mammogram(path)
+    assert [(lut.center, lut.width) for lut in found.luts.luts] == pairs
+
+
+def test_a_table_of_fewer_bits_than_stated_is_not_black(tmp_path: Path) -> None:
+    entry = table(RISING)
+    entry.LUTDescriptor = [4096, 0, 16]
+    found = read(tmp_path, **NO_WINDOW, VOILUTSequence=[entry])
+    assert Flag.TABLE_BITS_OVERSTATED in found.flags
+    np.testing.assert_allclose(found.displayed(), picture() / 4095, atol=1e-6)
+    assert Flag.TABLE_BITS_OVERSTATED not in read(tmp_path, **NO_WINDOW, VOILUTSequence=[table(RISING)]).flags
 
 
 def test_a_descriptor_of_raw_bytes(tmp_path: Path) -> None:

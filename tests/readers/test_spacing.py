@@ -6,6 +6,7 @@ import pytest
 from maseg_nnunet.errors import Reason, RefusedError
 from maseg_nnunet.mammogram import Flag
 from maseg_nnunet.readers import read_header, read_mammogram
+from maseg_nnunet.readers.spacing import extent_flags
 from tests.readers.dicom_factory import code, item, write
 
 NONE = {"ImagerPixelSpacing": None}
@@ -140,3 +141,34 @@ def test_no_spacing_is_refused_unless_given(tmp_path: Path) -> None:
 def test_the_header_goes_before_what_is_given(tmp_path: Path) -> None:
     read = read_mammogram(write(tmp_path / "image"), spacing_mm=0.5)
     assert (read.spacing, read.flags) == ((0.07, 0.07), ())
+
+
+def test_a_decimal_comma_is_read_and_flagged(tmp_path: Path) -> None:
+    path = write(tmp_path / "image", ImagerPixelSpacing=["0.071", "0.073"])
+    path.write_bytes(path.read_bytes().replace(b"0.071\\0.073", b"0,071\\0,073"))
+    found = read_mammogram(path)
+    assert found.spacing == (0.071, 0.073) and Flag.DECIMAL_COMMA in found.flags
+
+
+@pytest.mark.parametrize(
+    ("shape", "spacing", "is_unusual"),
+    [
+        ((3328, 2560), 0.07, False),
+        ((3328, 2560), 0.14, True),  # twice the true spacing
+        ((3328, 2560), 0.035, True),
+        ((1914, 2294), 0.0941, False),
+        ((1024, 1024), 0.2, False),
+        ((5355, 4915), 0.05, False),
+    ],
+)
+def test_an_extent_that_no_detector_has_is_flagged(shape: tuple[int, int], spacing: float, is_unusual: bool) -> None:
+    assert (extent_flags(shape, (spacing, spacing)) == (Flag.UNUSUAL_EXTENT,)) == is_unusual
+    assert extent_flags(shape, (spacing, spacing), {Flag.SPOT}) == ()
+
+
+def test_the_flag_of_the_extent_is_in_the_header_and_in_the_image(tmp_path: Path) -> None:
+    path = write(tmp_path / "image")
+    assert Flag.UNUSUAL_EXTENT in read_mammogram(path).flags
+    assert Flag.UNUSUAL_EXTENT in read_header(path).flags
+    missing = write(tmp_path / "image", ImagerPixelSpacing=None)
+    assert Flag.UNUSUAL_EXTENT in read_mammogram(missing, spacing_mm=0.1).flags

@@ -17,6 +17,7 @@ from maseg_nnunet.errors import Reason, RefusedError
 from maseg_nnunet.mammogram import Flag, Identity, Intent, Side, View
 from maseg_nnunet.readers.attributes import code, integer, items, printable, text, texts
 from maseg_nnunet.readers.identity import is_dummy_patient_id, read_identity
+from maseg_nnunet.readers.kinds import is_digitized_film, read_kind
 from maseg_nnunet.readers.spacing import read_spacing
 from maseg_nnunet.readers.vendors import recognise
 from maseg_nnunet.readers.views import (
@@ -25,7 +26,9 @@ from maseg_nnunet.readers.views import (
     read_side,
     read_view,
     side_from_path,
+    side_from_text,
     view_from_path,
+    view_from_text,
 )
 
 _MAMMOGRAPHY: Final = {
@@ -91,19 +94,20 @@ def parse_header(dataset: Dataset, path: Path) -> Header:
     spacing, spacing_source, spacing_flags = read_spacing(dataset, modifiers)
     identity = read_identity(dataset)
     view, side = read_view(dataset), read_side(dataset)
-    view_found, side_found = view is not View.UNKNOWN, side is not Side.UNKNOWN
-    if not view_found:
-        view = view_from_path(path)
-    if not side_found:
-        side = side_from_path(path)
+    found = {*modifiers, *spacing_flags, *read_kind(dataset, sop_class)}
+    if view is View.UNKNOWN and (view := view_from_text(dataset)) is not View.UNKNOWN:
+        found.add(Flag.VIEW_FROM_TEXT)
+    if view is View.UNKNOWN and (view := view_from_path(path)) is not View.UNKNOWN:
+        found.add(Flag.VIEW_FROM_PATH)
+    if side is Side.UNKNOWN and (side := side_from_text(dataset)) is not Side.UNKNOWN:
+        found.add(Flag.SIDE_FROM_TEXT)
+    if side is Side.UNKNOWN and (side := side_from_path(path)) is not Side.UNKNOWN:
+        found.add(Flag.SIDE_FROM_PATH)
     conditions = {
         Flag.DUMMY_PATIENT: is_dummy_patient_id(identity.patient_id),
         Flag.BURNED_IN: code(dataset, "BurnedInAnnotation") == "YES",
-        Flag.SYNTHETIC: sop_class == uid.BreastTomosynthesisImageStorage,
-        Flag.VIEW_FROM_PATH: not view_found and view is not View.UNKNOWN,
-        Flag.SIDE_FROM_PATH: not side_found and side is not Side.UNKNOWN,
     }
-    found = {*modifiers, *spacing_flags, *(flag for flag, holds in conditions.items() if holds)}
+    found.update(flag for flag, holds in conditions.items() if holds)
     model = text(dataset, "ManufacturerModelName")
     return Header(
         path=path,
@@ -136,6 +140,8 @@ def _read_class(dataset: Dataset) -> tuple[uid.UID, Intent]:
         raise RefusedError(Reason.WRONG_MODALITY, f"{name}, expected a digital mammogram, CR, DX or secondary capture")
     if sop_class not in _MAMMOGRAPHY and code(dataset, "Modality") != "MG" and not _is_breast(dataset):
         raise RefusedError(Reason.WRONG_MODALITY, "the header has neither Modality MG nor body part BREAST")
+    if is_digitized_film(dataset):
+        return sop_class, Intent.FILM
     return sop_class, _INTENTS.get(code(dataset, "PresentationIntentType"), intents[sop_class])
 
 

@@ -5,6 +5,7 @@ Not for pixels (`pixels.py`) and not for look-up tables (`luts.py`).
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -25,6 +26,7 @@ from maseg_nnunet.readers.views import (
     read_modifiers,
     read_side,
     read_view,
+    read_view_code,
     side_from_path,
     side_from_text,
     view_from_path,
@@ -44,6 +46,12 @@ _GENERAL: Final = {
 }
 _INTENTS: Final = {"FOR PRESENTATION": Intent.PROCESSED, "FOR PROCESSING": Intent.RAW}
 _BREAST_CODES: Final = frozenset({"76752008", "T-04000"})
+_BREAST_WORDS: Final = frozenset({"BREAST", "BREASTS", "MAMMO", "MAMMOGRAPHY"})
+_PROJECTIONS: Final = frozenset({"", "CR", "DX", "RG", "OT", "SC"})
+"""Values of Modality of a projection image. OT and SC are what converters of secondary captures write."""
+
+_MAMMOGRAPHIC: Final = frozenset({View.CC, View.MLO, View.LMO, View.XCCL, View.XCCM})
+"""Views of a breast only: other parts have ML, LM and caudo-cranial views, too."""
 
 
 @dataclass(frozen=True)
@@ -133,18 +141,28 @@ def _read_class(dataset: Dataset) -> tuple[uid.UID, Intent]:
 
     Research copies without SOPClassUID exist. Modality then decides, as it does for the general classes.
     """
+    if "DirectoryRecordSequence" in dataset:
+        raise RefusedError(
+            Reason.WRONG_MODALITY, "a DICOMDIR, the index of a disc: give the folder of the images instead"
+        )
     sop_class = uid.UID(text(dataset, "SOPClassUID"))
     intents = {**_MAMMOGRAPHY, **_GENERAL, uid.UID(""): Intent.PROCESSED}
     if sop_class not in intents:
         name = sop_class.name if sop_class.name != str(sop_class) else "an object of a kind that DICOM does not list"
         raise RefusedError(Reason.WRONG_MODALITY, f"{name}, expected a digital mammogram, CR, DX or secondary capture")
     if sop_class not in _MAMMOGRAPHY and code(dataset, "Modality") != "MG" and not _is_breast(dataset):
-        raise RefusedError(Reason.WRONG_MODALITY, "the header has neither Modality MG nor body part BREAST")
+        raise RefusedError(
+            Reason.WRONG_MODALITY, "the header has neither Modality MG nor body part BREAST nor a mammographic view"
+        )
     if is_digitized_film(dataset):
         return sop_class, Intent.FILM
     return sop_class, _INTENTS.get(code(dataset, "PresentationIntentType"), intents[sop_class])
 
 
 def _is_breast(dataset: Dataset) -> bool:
+    """Whether a header of a general class says breast: by region or body part or, if it has neither, by view code."""
     regions = {text(item, "CodeValue") for item in items(dataset, "AnatomicRegionSequence")}
-    return code(dataset, "BodyPartExamined") == "BREAST" or bool(regions & _BREAST_CODES)
+    part = set(re.findall("[A-Z]+", code(dataset, "BodyPartExamined")))
+    if part or regions:
+        return bool(part & _BREAST_WORDS or regions & _BREAST_CODES)
+    return code(dataset, "Modality") in _PROJECTIONS and read_view_code(dataset) in _MAMMOGRAPHIC

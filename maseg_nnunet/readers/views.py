@@ -82,11 +82,18 @@ def is_specimen(dataset: Dataset) -> bool:
 
 def read_view(dataset: Dataset) -> View:
     """The view of ViewCodeSequence (0054,0220), else of ViewPosition (0018,5101), else UNKNOWN."""
+    if (view := read_view_code(dataset)) is not View.UNKNOWN:
+        return view
+    views = _views(_words(text(dataset, "ViewPosition")))
+    return views.pop() if len(views) == 1 else View.UNKNOWN
+
+
+def read_view_code(dataset: Dataset) -> View:
+    """The view of ViewCodeSequence (0054,0220), else UNKNOWN."""
     for item in items(dataset, "ViewCodeSequence"):
         if text(item, "CodeValue") in _VIEW_CODES:
             return _VIEW_CODES[text(item, "CodeValue")]
-    views = _views(_words(text(dataset, "ViewPosition")))
-    return views.pop() if len(views) == 1 else View.UNKNOWN
+    return View.UNKNOWN
 
 
 def read_modifiers(dataset: Dataset) -> tuple[Flag, ...]:

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from maseg_nnunet.arrays import Mask, Region
+from maseg_nnunet.arrays import GivenSpacing, Mask, Region
 from maseg_nnunet.dataset.manifest import ManifestRow
 from maseg_nnunet.dataset_conversion.scan import UNEXPECTED, Rejected
 from maseg_nnunet.dataset_conversion.selection import Selected
@@ -40,7 +40,7 @@ class ConversionSettings:
     """
 
     spacing: float = 0.4
-    spacing_mm: float | None = None
+    spacing_mm: GivenSpacing | None = None
     labels: Mapping[int, int] | None = None
     raw_windows: bool = False
     trim_masks: bool = False

@@ -19,7 +19,18 @@ from maseg_nnunet.mammogram import Flag, Intent
 MOST_IMAGES: Final = 36
 """The most images of one woman in the paper; with more, several women may share a PatientID."""
 
-_SPECIAL: Final = {Flag.MAGNIFICATION, Flag.SPOT, Flag.IMPLANT_DISPLACED}
+_SPECIAL: Final = {
+    Flag.MAGNIFICATION,
+    Flag.SPOT,
+    Flag.IMPLANT_DISPLACED,
+    Flag.CLEAVAGE,
+    Flag.TANGENTIAL,
+    Flag.AXILLARY_TAIL,
+    Flag.TOMOSYNTHESIS,
+    Flag.SUBTRACTION,
+    Flag.BIOPSY,
+    Flag.QUALITY_CONTROL,
+}
 
 
 @dataclass(frozen=True)

@@ -16,4 +16,5 @@ Indices = npt.NDArray[np.intp]  # row or column numbers
 FloatArray = npt.NDArray[np.float64]  # any shape
 
 Spacing = tuple[float, float]  # mm, (between rows, between columns)
+GivenSpacing = float | Spacing | dict[str, float]  # mm; a dict has patterns of paths, as of `PurePath.match`
 Shape = tuple[int, int]  # pixels, (rows, columns)

@@ -9,11 +9,13 @@ from __future__ import annotations
 import io
 import logging
 import sys
-from typing import Annotated, Final
+from pathlib import Path
+from typing import Annotated, Any, Final
 
 import typer
 
 from maseg_nnunet.errors import MasegError, UsageError
+from maseg_nnunet.spacing_table import LARGEST, LEAST, read_spacing_table
 
 DEBUG = "--debug"
 INTERRUPTED = 130
@@ -21,14 +23,26 @@ INTERRUPTED = 130
 WORKERS_HELP: Final = "Number of images to process in parallel."
 """Help of --workers. Some commands declare the option themselves, because its default depends on the machine."""
 
+
+def _spacing(text: str) -> float | dict[str, float]:
+    """The number of --spacing-mm, or the table of its CSV file."""
+    try:
+        spacing = float(text)
+    except ValueError:
+        return read_spacing_table(Path(text))
+    if not LEAST <= spacing <= LARGEST:
+        raise typer.BadParameter(f"{text} is not in the range {LEAST:g} to {LARGEST:g} mm")
+    return spacing
+
+
 SpacingOption = Annotated[
-    float | None,
+    Any,  # GivenSpacing | None, which typer can't take
     typer.Option(
         "--spacing-mm",
-        metavar="MM",
-        min=0.02,
-        max=1,
-        help="Pixel spacing, in mm, of images that state none, such as PNG.",
+        metavar="MM|CSV",
+        parser=_spacing,
+        help="Pixel spacing, in mm, of images that state none, such as PNG; or a CSV file with the columns file (name "
+        "or pattern) and spacing_mm.",
         show_default="reject them",
     ),
 ]

@@ -61,7 +61,7 @@ class Reason(str, Enum):
     NO_LUT = "no usable look-up table"
     CONSTANT = "one constant value"
     SPECIMEN = "specimen"
-    SPECIAL_VIEW = "magnification, spot or implant-displaced view"
+    SPECIAL_VIEW = "special view"
     DUPLICATE = "duplicate SOPInstanceUID"
     NO_MASK = "mask missing"
     MASK_SIZE = "mask of another size"
@@ -89,7 +89,8 @@ _MEANINGS: Final = {
     Reason.NO_LUT: "The window, VOI LUT or modality LUT of the header can't be used: ask for the original file.",
     Reason.CONSTANT: "All pixels have the same value, so there is nothing to train on: export the image again.",
     Reason.SPECIMEN: "The image shows tissue removed from the breast: leave it out.",
-    Reason.SPECIAL_VIEW: "The view shows only a part of the breast: use it with `maseg predict`, not for training.",
+    Reason.SPECIAL_VIEW: "The image shows only a part of the breast, or is of another kind than a "
+    "mammogram: use it with `maseg predict`, not for training.",
     Reason.DUPLICATE: "An image with the same UID or name is kept: remove one, or convert them as separate data sets.",
     Reason.NO_MASK: "No mask, or more than one, fits the image: name masks as images, or list them in a CSV file.",
     Reason.MASK_SIZE: "The mask has other rows and columns than its image: make it on the grid of the image.",

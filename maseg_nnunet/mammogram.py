@@ -77,7 +77,16 @@ class Flag(str, Enum):
     MAGNIFICATION = "magnification view"
     SPOT = "spot view"
     IMPLANT_DISPLACED = "implant-displaced view"
+    ROLLED = "rolled view"
+    CLEAVAGE = "cleavage view"
+    TANGENTIAL = "tangential view"
+    AXILLARY_TAIL = "axillary tail view"
     SYNTHETIC = "synthetic 2D from tomosynthesis"
+    TOMOSYNTHESIS = "tomosynthesis slice or projection"
+    SUBTRACTION = "contrast-enhanced subtraction"
+    BIOPSY = "image of a biopsy"
+    IMPLANT = "breast implant"
+    QUALITY_CONTROL = "quality control image"
     MAGNIFICATION_BELOW_ONE = "magnification factor below 1 ignored"
     CONTACT_MAGNIFICATION = "spacing at the detector: areas are larger than in the breast"
     SIGMOID_ASSUMED = "VOILUTFunction missing: SIGMOID assumed"
@@ -86,6 +95,8 @@ class Flag(str, Enum):
     TABLE_BITS_OVERSTATED = "VOI LUT with fewer bits than stated: its largest entry is white"
     TURNED = "stored sideways or upside down: turned upright for the network"
     ORIENTATION_DOUBTED = "PatientOrientation contradicts the image: not turned"
+    VIEW_FROM_TEXT = "view from the series description or protocol name"
+    SIDE_FROM_TEXT = "side from the series description or protocol name"
     VIEW_FROM_PATH = "view from the file's path"
     SIDE_FROM_PATH = "side from the file's path"
     SPACING_GIVEN = "spacing given by the user"
@@ -111,8 +122,23 @@ _FLAG_MEANINGS: Final = {
     "preview, and do not compare its areas with those of whole breasts.",
     Flag.IMPLANT_DISPLACED: "The implant was pushed back and only the tissue in front of it is shown, and the image is "
     "not used for training: look at the preview.",
+    Flag.ROLLED: "The breast was turned, which moves the pectoral muscle: look at the preview.",
+    Flag.CLEAVAGE: "The image shows the inner parts of both breasts and is not used for training: look at the preview.",
+    Flag.TANGENTIAL: "The image shows a part of the breast from its edge and is not used for training: look at the "
+    "preview.",
+    Flag.AXILLARY_TAIL: "The image shows the outer upper part of the breast and is not used for training: look at the "
+    "preview, and do not compare its areas with those of whole breasts.",
     Flag.SYNTHETIC: "The image was computed from a tomosynthesis series and looks different from a mammogram: look at "
     "the preview.",
+    Flag.TOMOSYNTHESIS: "ImageType names a single slice or projection of tomosynthesis, and the image is not used for "
+    "training: give the synthetic 2D image instead, or look at the preview.",
+    Flag.SUBTRACTION: "ImageType names a subtraction with contrast medium, which looks different from a mammogram, and "
+    "the image is not used for training: give the low-energy image instead, or look at the preview.",
+    Flag.BIOPSY: "ImageType names an image of a biopsy, which shows a part of the breast, and is not used for "
+    "training: look at the preview.",
+    Flag.IMPLANT: "BreastImplantPresent is YES, and an implant is bright as muscle is: look at the preview.",
+    Flag.QUALITY_CONTROL: "QualityControlImage says that the image shows a test object, and the image is not used for "
+    "training: leave it out unless it shows a breast.",
     Flag.MAGNIFICATION_BELOW_ONE: "EstimatedRadiographicMagnificationFactor is below 1, which is impossible, and was "
     "ignored: check the spacing before you use areas and lengths.",
     Flag.CONTACT_MAGNIFICATION: "The spacing is that of the detector, which is farther from the tube than the breast: "
@@ -129,6 +155,10 @@ _FLAG_MEANINGS: Final = {
     "saw it turned: check the mask, which fits the image as it is stored.",
     Flag.ORIENTATION_DOUBTED: "PatientOrientation says that the image is not stored upright, but then the chest wall "
     "would be elsewhere, so the image was taken as it is stored: check the mask.",
+    Flag.VIEW_FROM_TEXT: "The file has no code of its view, which was taken from words of SeriesDescription or "
+    "ProtocolName: check that it is right.",
+    Flag.SIDE_FROM_TEXT: "The file has no code of its side, which was taken from words of SeriesDescription or "
+    "ProtocolName: check that it is right.",
     Flag.VIEW_FROM_PATH: "The file does not state its view, which was taken from words of its path: check that it is "
     "right.",
     Flag.SIDE_FROM_PATH: "The file does not state its side, which was taken from words of its path: check that it is "
@@ -181,10 +211,12 @@ class Mammogram:
             (0028,0030) or NominalScannedPixelSpacing (0018,2010). "user" if the user gave it, "data set" if a data set
             is known to have it.
         luts: All usable VOI look-up tables (C.11.2), the base among them, and whether the image is MONOCHROME1.
-        intent: Processed, raw or film, by PresentationIntentType (0008,0068), else by the SOP class.
-        view: By ViewCodeSequence (0054,0220), else ViewPosition (0018,5101), else words of the path.
-        side: By ImageLaterality (0020,0062), Laterality (0020,0060) or FrameLaterality (0020,9072), else words of the
-            path.
+        intent: Film if ConversionType (0008,0064) is DF; else processed or raw, by PresentationIntentType (0008,0068),
+            else by the SOP class.
+        view: By ViewCodeSequence (0054,0220), else ViewPosition (0018,5101), else words of SeriesDescription
+            (0008,103E) or ProtocolName (0018,1030), else words of the path.
+        side: By ImageLaterality (0020,0062), Laterality (0020,0060) or FrameLaterality (0020,9072), else ViewPosition,
+            SeriesDescription, ProtocolName or words of the path.
         vendor: A key of `readers.vendors.VENDORS`, by Manufacturer (0008,0070) and model, or "unknown".
         model: The known words of ManufacturerModelName (0008,1090).
         sop_class: Name of the SOP class (0008,0016); empty for a film.

@@ -19,7 +19,7 @@ from typing import Final
 import numpy as np
 
 from maseg_nnunet.annotation.itk_snap import label_file, workspace
-from maseg_nnunet.arrays import Mask
+from maseg_nnunet.arrays import GivenSpacing, Mask
 from maseg_nnunet.errors import DatasetError, MasegError, Reason, RefusedError, as_text, reason_of
 from maseg_nnunet.evaluation.metrics import CaseScore, score_case
 from maseg_nnunet.files import stamp, write_text
@@ -65,7 +65,7 @@ def annotate(
     output: Path,
     annotator: Annotator,
     *,
-    spacing_mm: float | None = None,
+    spacing_mm: GivenSpacing | None = None,
     view: View | None = None,
     references: Path | None = None,
     overwrite: bool = False,
@@ -176,7 +176,9 @@ def _compared(image: Annotated, score: Callable[[], CaseScore | None]) -> Annota
         return replace(image, unscored=f"not compared with its reference: {error}")
 
 
-def _score_kept(references: Path | None, source: Source, target: Path, spacing_mm: float | None) -> CaseScore | None:
+def _score_kept(
+    references: Path | None, source: Source, target: Path, spacing_mm: GivenSpacing | None
+) -> CaseScore | None:
     if references is None:
         return None
     mammogram = read_mammogram(source.path, spacing_mm=spacing_mm)

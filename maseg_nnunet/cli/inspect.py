@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def inspect(
-    files: Annotated[list[Path], typer.Argument(help="DICOM, PNG or PGM files.")],
+    files: Annotated[list[Path], typer.Argument(help="DICOM, PNG or PGM files, or folders of them.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list instead of text.")] = False,
     preview: Annotated[
         Path | None,
@@ -32,15 +32,19 @@ def inspect(
     Prints vendor, view, side, size, spacing, look-up tables and flags. Nothing that identifies a patient is shown. The
     look-up table marked with * is the one that maseg predict uses. The exit status is 1 if a file is rejected.
 
+    In a folder, the files that maseg predict would read are shown.
+
     Example: maseg inspect exam/image.dcm --preview image.png
     """
     import json
 
-    from maseg_nnunet.errors import UsageError
+    from maseg_nnunet.errors import Reason, UsageError
+    from maseg_nnunet.files import size_of
     from maseg_nnunet.mammogram import Flag
     from maseg_nnunet.readers.inspection import inspect_file
     from maseg_nnunet.writers.png import write_displayed
 
+    files, unnamed = _expanded(files, preview)
     places = _preview_paths(files, preview)
     # Not Path.resolve(), which fails on a link to itself before Python 3.13.
     sources = {os.path.realpath(file) for file in files}
@@ -48,8 +52,12 @@ def inspect(
         if place is not None and os.path.realpath(place) in sources:
             raise UsageError(f"--preview would write over {place}, which is an input: choose another file or folder")
     inspections = []
+    strays = 0
     for file, place in zip(files, places, strict=True):
         inspection, mammogram = inspect_file(file, spacing_mm=spacing_mm, raw_windows=raw_windows)
+        if file in unnamed and (inspection.reason == Reason.NOT_DICOM.value or size_of(file) == 0):
+            strays += 1
+            continue
         inspections.append(inspection)
         if mammogram is not None and place is not None:
             if Flag.BURNED_IN in mammogram.flags:
@@ -58,10 +66,30 @@ def inspect(
                 write_displayed(place, mammogram.displayed())
         if not as_json:
             typer.echo("\n".join(_lines(inspection)))
+    if strays:
+        typer.echo(f"{strays} file{'s are' if strays > 1 else ' is'} neither DICOM nor PNG or PGM: skipped", err=True)
     if as_json:
         typer.echo(json.dumps([inspection.to_json() for inspection in inspections], indent=2))
     if any(inspection.refusal for inspection in inspections):
         raise typer.Exit(1)
+
+
+def _expanded(inputs: list[Path], preview: Path | None) -> tuple[list[Path], set[Path]]:
+    """The inputs with each folder replaced by its files, and those of its files whose names are not those of images."""
+    from maseg_nnunet.files import is_folder
+    from maseg_nnunet.prediction.sources import find_sources
+
+    files: list[Path] = []
+    unnamed: set[Path] = set()
+    for path in inputs:
+        if not is_folder(path):
+            files.append(path)
+            continue
+        for source in find_sources([path], preview or Path(os.devnull)):
+            files.append(source.path)
+            if not source.is_named_image:
+                unnamed.add(source.path)
+    return files, unnamed
 
 
 def _preview_paths(files: list[Path], preview: Path | None) -> list[Path | None]:

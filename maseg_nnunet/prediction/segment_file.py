@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from maseg_nnunet import files
-from maseg_nnunet.arrays import Logits, Mask
+from maseg_nnunet.arrays import GivenSpacing, Logits, Mask
 from maseg_nnunet.errors import MasegError, OutputError, Reason, RefusedError, place_of, reason_of
 from maseg_nnunet.mammogram import Flag, Mammogram
 from maseg_nnunet.prediction.journal import FileOutcome, Status
@@ -56,7 +56,7 @@ class PredictSettings:
     device: str = "auto"
     tta: bool = False
     keep_largest: bool = True
-    spacing_mm: float | tuple[float, float] | None = None
+    spacing_mm: GivenSpacing | None = None
     raw_windows: bool = False
     max_megapixels: float = 120
 

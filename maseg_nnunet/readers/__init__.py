@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from maseg_nnunet.arrays import GivenSpacing
 from maseg_nnunet.errors import Reason, RefusedError
 from maseg_nnunet.mammogram import Mammogram
 from maseg_nnunet.readers.refusals import read_start
@@ -25,7 +26,7 @@ MAX_MEGAPIXELS: Final = 120
 def read_mammogram(
     path: str | os.PathLike[str],
     *,
-    spacing_mm: float | tuple[float, float] | None = None,
+    spacing_mm: GivenSpacing | None = None,
     raw_windows: bool = False,
     max_megapixels: float = MAX_MEGAPIXELS,
 ) -> Mammogram:
@@ -38,7 +39,8 @@ def read_mammogram(
     Args:
         path: The file. Its name and ending do not matter, except that view and side may be taken from words of the
             path if the file does not state them.
-        spacing_mm: Pixel spacing in mm, one number or (row, column), for a file that states none. A spacing in the
+        spacing_mm: Pixel spacing in mm, one number, (row, column), or a dict from patterns of paths, such as
+            `scanner_a/*.png`, to numbers, for a file that states none. A spacing in the
             header has precedence.
         raw_windows: Use the VOI look-up tables in the header of a raw (For Processing) image. They are ignored by
             default, and the image's own range of values is its window.

@@ -22,7 +22,7 @@ from pydicom.dataset import FileDataset
 from pydicom.filereader import read_dataset
 from pydicom.uid import UID
 
-from maseg_nnunet.arrays import Spacing
+from maseg_nnunet.arrays import GivenSpacing
 from maseg_nnunet.errors import Reason, RefusedError
 from maseg_nnunet.mammogram import Flag, Mammogram
 from maseg_nnunet.readers.attributes import text
@@ -103,15 +103,13 @@ def read_dicom_header(path: Path, max_megapixels: float) -> Header:
     return _read(path, max_megapixels, pixels=False)[0]
 
 
-def read_dicom(
-    path: Path, *, spacing_mm: float | Spacing | None, raw_windows: bool, max_megapixels: float
-) -> Mammogram:
+def read_dicom(path: Path, *, spacing_mm: GivenSpacing | None, raw_windows: bool, max_megapixels: float) -> Mammogram:
     """Read a DICOM file; see `readers.read_mammogram`."""
     header, layout, dataset = _read(path, max_megapixels, pixels=True)
     flags = set(header.flags)
     spacing, source = header.spacing, header.spacing_source
     if spacing is None:
-        spacing, source = given_spacing(spacing_mm), GIVEN
+        spacing, source = given_spacing(spacing_mm, path), GIVEN
         if spacing is None:
             raise RefusedError(Reason.NO_SPACING, "the header has no pixel spacing: give it with --spacing-mm")
         flags.add(Flag.SPACING_GIVEN)

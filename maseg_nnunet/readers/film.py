@@ -11,7 +11,7 @@ import imagecodecs
 import numpy as np
 import numpy.typing as npt
 
-from maseg_nnunet.arrays import Spacing
+from maseg_nnunet.arrays import GivenSpacing
 from maseg_nnunet.errors import Reason, RefusedError
 from maseg_nnunet.mammogram import Flag, Intent, Mammogram, Side, View
 from maseg_nnunet.readers.luts import own_range
@@ -33,13 +33,13 @@ def is_film(start: bytes) -> bool:
     return start.startswith(PNG_MAGIC) or (start.startswith(PGM_MAGIC) and start[2:3].isspace())
 
 
-def read_film(path: Path, *, spacing_mm: float | Spacing | None, max_megapixels: float) -> Mammogram:
+def read_film(path: Path, *, spacing_mm: GivenSpacing | None, max_megapixels: float) -> Mammogram:
     """Read a film; see `readers.read_mammogram`.
 
     The intent is film, and the look-up table is one window from the least to the largest value.
     """
     pixels = read_gray(path, max_megapixels)
-    spacing = given_spacing(spacing_mm)
+    spacing = given_spacing(spacing_mm, path)
     if spacing is None:
         raise RefusedError(Reason.NO_SPACING, "PGM and PNG files have no pixel spacing: give it with --spacing-mm")
     check_extent((int(pixels.shape[0]), int(pixels.shape[1])), spacing)

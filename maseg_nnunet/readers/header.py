@@ -5,6 +5,7 @@ Not for pixels (`pixels.py`) and not for look-up tables (`luts.py`).
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,6 +18,7 @@ from maseg_nnunet.errors import Reason, RefusedError
 from maseg_nnunet.mammogram import Flag, Identity, Intent, Side, View
 from maseg_nnunet.readers.attributes import code, integer, items, printable, text, texts
 from maseg_nnunet.readers.identity import is_dummy_patient_id, read_identity
+from maseg_nnunet.readers.kinds import is_digitized_film, read_kind
 from maseg_nnunet.readers.spacing import read_spacing
 from maseg_nnunet.readers.vendors import known_model, recognise
 from maseg_nnunet.readers.views import (
@@ -24,8 +26,11 @@ from maseg_nnunet.readers.views import (
     read_modifiers,
     read_side,
     read_view,
+    read_view_code,
     side_from_path,
+    side_from_text,
     view_from_path,
+    view_from_text,
 )
 
 _MAMMOGRAPHY: Final = {
@@ -41,6 +46,12 @@ _GENERAL: Final = {
 }
 _INTENTS: Final = {"FOR PRESENTATION": Intent.PROCESSED, "FOR PROCESSING": Intent.RAW}
 _BREAST_CODES: Final = frozenset({"76752008", "T-04000"})
+_BREAST_WORDS: Final = frozenset({"BREAST", "BREASTS", "MAMMO", "MAMMOGRAPHY"})
+_PROJECTIONS: Final = frozenset({"", "CR", "DX", "RG", "OT", "SC"})
+"""Values of Modality of a projection image. OT and SC are what converters of secondary captures write."""
+
+_MAMMOGRAPHIC: Final = frozenset({View.CC, View.MLO, View.LMO, View.XCCL, View.XCCM})
+"""Views of a breast only: other parts have ML, LM and caudo-cranial views, too."""
 
 
 @dataclass(frozen=True)
@@ -91,19 +102,20 @@ def parse_header(dataset: Dataset, path: Path) -> Header:
     spacing, spacing_source, spacing_flags = read_spacing(dataset, modifiers)
     identity = read_identity(dataset)
     view, side = read_view(dataset), read_side(dataset)
-    view_found, side_found = view is not View.UNKNOWN, side is not Side.UNKNOWN
-    if not view_found:
-        view = view_from_path(path)
-    if not side_found:
-        side = side_from_path(path)
+    found = {*modifiers, *spacing_flags, *read_kind(dataset, sop_class)}
+    if view is View.UNKNOWN and (view := view_from_text(dataset)) is not View.UNKNOWN:
+        found.add(Flag.VIEW_FROM_TEXT)
+    if view is View.UNKNOWN and (view := view_from_path(path)) is not View.UNKNOWN:
+        found.add(Flag.VIEW_FROM_PATH)
+    if side is Side.UNKNOWN and (side := side_from_text(dataset)) is not Side.UNKNOWN:
+        found.add(Flag.SIDE_FROM_TEXT)
+    if side is Side.UNKNOWN and (side := side_from_path(path)) is not Side.UNKNOWN:
+        found.add(Flag.SIDE_FROM_PATH)
     conditions = {
         Flag.DUMMY_PATIENT: is_dummy_patient_id(identity.patient_id),
         Flag.BURNED_IN: code(dataset, "BurnedInAnnotation") == "YES",
-        Flag.SYNTHETIC: sop_class == uid.BreastTomosynthesisImageStorage,
-        Flag.VIEW_FROM_PATH: not view_found and view is not View.UNKNOWN,
-        Flag.SIDE_FROM_PATH: not side_found and side is not Side.UNKNOWN,
     }
-    found = {*modifiers, *spacing_flags, *(flag for flag, holds in conditions.items() if holds)}
+    found.update(flag for flag, holds in conditions.items() if holds)
     model = text(dataset, "ManufacturerModelName")
     vendor = recognise(text(dataset, "Manufacturer"), model)
     return Header(
@@ -130,16 +142,28 @@ def _read_class(dataset: Dataset) -> tuple[uid.UID, Intent]:
 
     Research copies without SOPClassUID exist. Modality then decides, as it does for the general classes.
     """
+    if "DirectoryRecordSequence" in dataset:
+        raise RefusedError(
+            Reason.WRONG_MODALITY, "a DICOMDIR, the index of a disc: give the folder of the images instead"
+        )
     sop_class = uid.UID(text(dataset, "SOPClassUID"))
     intents = {**_MAMMOGRAPHY, **_GENERAL, uid.UID(""): Intent.PROCESSED}
     if sop_class not in intents:
         name = sop_class.name if sop_class.name != str(sop_class) else "an object of a kind that DICOM does not list"
         raise RefusedError(Reason.WRONG_MODALITY, f"{name}, expected a digital mammogram, CR, DX or secondary capture")
     if sop_class not in _MAMMOGRAPHY and code(dataset, "Modality") != "MG" and not _is_breast(dataset):
-        raise RefusedError(Reason.WRONG_MODALITY, "the header has neither Modality MG nor body part BREAST")
+        raise RefusedError(
+            Reason.WRONG_MODALITY, "the header has neither Modality MG nor body part BREAST nor a mammographic view"
+        )
+    if is_digitized_film(dataset):
+        return sop_class, Intent.FILM
     return sop_class, _INTENTS.get(code(dataset, "PresentationIntentType"), intents[sop_class])
 
 
 def _is_breast(dataset: Dataset) -> bool:
+    """Whether a header of a general class says breast: by region or body part or, if it has neither, by view code."""
     regions = {text(item, "CodeValue") for item in items(dataset, "AnatomicRegionSequence")}
-    return code(dataset, "BodyPartExamined") == "BREAST" or bool(regions & _BREAST_CODES)
+    part = set(re.findall("[A-Z]+", code(dataset, "BodyPartExamined")))
+    if part or regions:
+        return bool(part & _BREAST_WORDS or regions & _BREAST_CODES)
+    return code(dataset, "Modality") in _PROJECTIONS and read_view_code(dataset) in _MAMMOGRAPHIC

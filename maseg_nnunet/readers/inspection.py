@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from maseg_nnunet.arrays import Spacing
+from maseg_nnunet.arrays import GivenSpacing, Spacing
 from maseg_nnunet.errors import Reason, RefusedError, as_text, reason_of
 from maseg_nnunet.mammogram import Mammogram
 from maseg_nnunet.readers import read_header, read_mammogram
@@ -90,7 +90,7 @@ class Inspection:
 
 
 def inspect_file(
-    path: str | os.PathLike[str], *, spacing_mm: float | None = None, raw_windows: bool = False
+    path: str | os.PathLike[str], *, spacing_mm: GivenSpacing | None = None, raw_windows: bool = False
 ) -> tuple[Inspection, Mammogram | None]:
     """Read a file as prediction would. It never raises, because the other files of a run are shown all the same.
 

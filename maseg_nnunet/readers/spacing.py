@@ -8,20 +8,16 @@ the spacing in the breast, from their magnification factor, or from the distance
 from __future__ import annotations
 
 from collections.abc import Collection
+from pathlib import Path
 from typing import Final
 
 from pydicom.dataset import Dataset
 
-from maseg_nnunet.arrays import Spacing
+from maseg_nnunet.arrays import GivenSpacing, Spacing
 from maseg_nnunet.errors import Reason, RefusedError
 from maseg_nnunet.mammogram import Flag
 from maseg_nnunet.readers.attributes import decimal_texts, decimals, first_level, levels, number
-
-LEAST: Final = 0.02
-"""Least accepted spacing in mm."""
-
-LARGEST: Final = 1.0
-"""Largest accepted spacing in mm."""
+from maseg_nnunet.spacing_table import LARGEST, LEAST
 
 CONTACT: Final = 1.2
 """Largest magnification of a contact view, whose detector is a little below the breast."""
@@ -36,7 +32,7 @@ USUAL_SHORTER: Final = (60.0, 330.0)
 USUAL_LONGER: Final = (130.0, 450.0)
 """Shorter and longer side in mm: of detectors, films, whole scanned sheets, and images cropped to the breast."""
 
-_PARTS: Final = frozenset({Flag.MAGNIFICATION, Flag.SPOT, Flag.IMPLANT_DISPLACED})
+_PARTS: Final = frozenset({Flag.MAGNIFICATION, Flag.SPOT, Flag.IMPLANT_DISPLACED, Flag.BIOPSY, Flag.QUALITY_CONTROL})
 _KEYWORDS: Final = ("ImagerPixelSpacing", "PixelSpacing", "NominalScannedPixelSpacing")
 
 
@@ -84,8 +80,14 @@ def _factor_of_distances(dataset: Dataset) -> float | None:
     return detector / breast if detector is not None and breast is not None and 0 < breast < detector else None
 
 
-def given_spacing(spacing_mm: float | Spacing | None) -> Spacing | None:
-    """The spacing that the user gave as (row, column) in mm. Raises RefusedError (BAD_SPACING)."""
+def given_spacing(spacing_mm: GivenSpacing | None, path: Path | None = None) -> Spacing | None:
+    """The spacing that the user gave for a file as (row, column) in mm. Raises RefusedError (BAD_SPACING).
+
+    Of a table, the first pattern that fits the end of the path counts; None if none fits.
+    """
+    if isinstance(spacing_mm, dict):
+        fitting = (value for pattern, value in spacing_mm.items() if path is not None and path.match(pattern))
+        spacing_mm = next(fitting, None)
     if spacing_mm is None:
         return None
     row, column = spacing_mm if isinstance(spacing_mm, tuple) else (spacing_mm, spacing_mm)

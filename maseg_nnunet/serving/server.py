@@ -30,6 +30,7 @@ from pydicom.uid import (
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import Verification
 
+from maseg_nnunet.arrays import GivenSpacing
 from maseg_nnunet.errors import MasegError, Reason, RefusedError, UsageError, place_of, reason_of
 from maseg_nnunet.mammogram import Flag, Side
 from maseg_nnunet.readers.quiet import silence_pydicom
@@ -260,7 +261,7 @@ class Server:
         self._spool.fail(folder, name, reason)
 
 
-def segment_to_seg(segmenter: Segmenter, spacing_mm: float | None = None) -> Segment:
+def segment_to_seg(segmenter: Segmenter, spacing_mm: GivenSpacing | None = None) -> Segment:
     """The function that `Server` calls for each file: it reads the mammogram, segments it and writes a DICOM SEG.
 
     Args:

@@ -147,3 +147,19 @@ def test_a_preview_never_replaces_an_input(maseg: Run, tmp_path: Path) -> None:
         answer = maseg("inspect", film, "--spacing-mm", "0.4", "--preview", place)
         assert answer.status == 2 and "would write over" in answer.err
     assert film.read_bytes() == before
+
+
+def test_a_folder_is_read_as_predict_reads_it(maseg: Run, ge: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "exam"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "deep" / "image.dcm").write_bytes(ge.read_bytes())
+    (folder / "deep" / "IM1").write_bytes(ge.read_bytes())
+    (folder / "notes.csv").write_text("not an image")
+    (folder / "DICOMDIR").write_text("an index")
+    answer = maseg("inspect", folder, "--json", "--preview", folder / "out")
+    assert answer.status == 0 and "1 file is neither DICOM nor PNG or PGM: skipped" in answer.err
+    assert sorted(Path(entry["file"]).name for entry in json.loads(answer.out)) == ["IM1", "image.dcm"]
+    assert sorted(path.name for path in (folder / "out").iterdir()) == ["IM1.png", "image.png"]
+    (folder / "bad.dcm").write_text("not an image")
+    answer = maseg("inspect", folder)
+    assert answer.status == 1 and "bad.dcm" in answer.out and "notes.csv" not in answer.out

@@ -39,6 +39,29 @@ def test_of_two_copies_the_whole_one_is_kept(exams: Path, tmp_path: Path, key: P
     assert report["rejected"] == {"duplicate SOPInstanceUID": 1}
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"ImageType": ["ORIGINAL", "PRIMARY", "TOMO_PROJ"]},
+        {"ImageType": ["DERIVED", "PRIMARY", "POST_CONTRAST", "SUBTRACTION"]},
+        {"ImageType": ["ORIGINAL", "PRIMARY", "STEREO_MINUS"]},
+        {"QualityControlImage": "YES"},
+    ],
+)
+def test_images_of_another_kind_are_left_out(
+    exams: Path, tmp_path: Path, key: Path, change: dict[str, str | list[str]]
+) -> None:
+    base = tmp_path / "in"
+    shutil.copytree(exams / "fuji", base)
+    first = next((base / "images").rglob("*.dcm"))
+    header = pydicom.dcmread(first)
+    for keyword, value in change.items():
+        setattr(header, keyword, value)
+    header.save_as(first)
+    report = convert_dataset(exams_request(base, "fuji", tmp_path / "out", key))
+    assert report["rejected"] == {"special view": 1}
+
+
 def test_images_without_an_instance_uid_are_no_duplicates_but_of_copies(exams: Path, tmp_path: Path, key: Path) -> None:
     edited(exams / "fuji", tmp_path / "in", SOPInstanceUID="")
     first = next((tmp_path / "in" / "images").rglob("*.dcm"))

@@ -301,7 +301,7 @@ REAL = {
         View.CC,
         Side.LEFT,
         0.1,
-        (Flag.SPOT, Flag.MAGNIFICATION_BELOW_ONE),
+        (Flag.SPOT, Flag.BIOPSY, Flag.MAGNIFICATION_BELOW_ONE),
     ),
     "MG_Explicit_Little.dcm": ((512, 512), "unknown", View.CC, Side.RIGHT, 0.5 / 1.5, (Flag.MAGNIFICATION,)),
     "Siemens_overlays_LCC.dcm": (
@@ -310,10 +310,7 @@ REAL = {
         View.CC,
         Side.LEFT,
         0.085,
-        (
-            Flag.CONTACT_MAGNIFICATION,
-            Flag.TURNED,
-        ),
+        (Flag.BIOPSY, Flag.CONTACT_MAGNIFICATION, Flag.TURNED),
     ),
 }
 

@@ -25,6 +25,10 @@ MODIFIERS = {
     Flag.MAGNIFICATION: ("R-102D6", "399163009"),
     Flag.SPOT: ("R-102D7", "399055006"),
     Flag.IMPLANT_DISPLACED: ("R-102D5", "399209000"),
+    Flag.CLEAVAGE: ("R-102D2", "399161006"),
+    Flag.TANGENTIAL: ("R-102C2", "399110001"),
+    Flag.AXILLARY_TAIL: ("R-102D1", "399011000"),
+    Flag.ROLLED: ("R-102CA", "414493004"),
 }
 
 
@@ -55,8 +59,8 @@ def test_modifiers_are_nested_in_the_view(tmp_path: Path, flag: Flag, style: int
 
 
 def test_other_modifiers_are_no_special_view(tmp_path: Path) -> None:
-    rolled = code("R-102CA", "SRT")
-    path = write(tmp_path / "image", ViewCodeSequence=[code("399162004", ViewModifierCodeSequence=[rolled])])
+    profile = code("R-40AB3", "SRT")  # nipple in profile
+    path = write(tmp_path / "image", ViewCodeSequence=[code("399162004", ViewModifierCodeSequence=[profile])])
     assert read_header(path).flags == ()
 
 
@@ -108,7 +112,10 @@ def test_side(tmp_path: Path, attributes: dict[str, Any], side: Side) -> None:
         ("mlolleft.dcm", View.UNKNOWN, Side.UNKNOWN),
         ("lxccl.dcm", View.XCCL, Side.LEFT),
         ("ml_left.png", View.ML, Side.LEFT),
-        ("ml.png", View.ML, Side.UNKNOWN),
+        ("ml.png", View.UNKNOWN, Side.UNKNOWN),
+        ("MLO/fb.png", View.MLO, Side.UNKNOWN),  # a person's initials
+        ("fb_l.png", View.FB, Side.LEFT),
+        ("cc_ml.png", View.UNKNOWN, Side.UNKNOWN),
         ("ml/in/mdb001.png", View.UNKNOWN, Side.UNKNOWN),  # machine learning
         ("MLO/ml/1.dcm", View.MLO, Side.UNKNOWN),
         ("left_ml/1.dcm", View.ML, Side.LEFT),
@@ -126,3 +133,48 @@ def test_the_path_is_asked_last_and_named(tmp_path: Path) -> None:
     read = read_mammogram(write(tmp_path / "RCC.dcm"))
     assert (read.view, read.side) == (View.MLO, Side.LEFT)
     assert not {Flag.VIEW_FROM_PATH, Flag.SIDE_FROM_PATH} & set(read.flags)
+
+
+@pytest.mark.parametrize(
+    ("position", "view", "side"),
+    [
+        ("LMLO", View.MLO, Side.LEFT),
+        ("RCC", View.CC, Side.RIGHT),
+        ("R MLO", View.MLO, Side.RIGHT),
+        ("LM", View.LM, Side.UNKNOWN),
+        ("CC MLO", View.UNKNOWN, Side.UNKNOWN),
+    ],
+)
+def test_view_position_with_a_side(tmp_path: Path, position: str, view: View, side: Side) -> None:
+    header = read_header(write(tmp_path / "image", ViewCodeSequence=None, ViewPosition=position, ImageLaterality=None))
+    assert (header.view, header.side, header.flags) == (view, side, ())
+
+
+@pytest.mark.parametrize("keyword", ["SeriesDescription", "ProtocolName"])
+@pytest.mark.parametrize(
+    ("words", "view", "side"),
+    [
+        ("Mammo R CC", View.CC, Side.RIGHT),
+        ("Left MLO", View.MLO, Side.LEFT),
+        ("LMLO QUITTE", View.MLO, Side.LEFT),
+        ("ml", View.CC, Side.LEFT),  # initials: the path is asked
+        ("CC MLO", View.CC, Side.LEFT),  # a series of both
+    ],
+)
+def test_words_of_the_description_come_before_the_path(
+    tmp_path: Path, keyword: str, words: str, view: View, side: Side
+) -> None:
+    silent = {"ViewCodeSequence": None, "ViewPosition": None, "ImageLaterality": None}
+    header = read_header(write(tmp_path / "LCC.dcm", **silent, **{keyword: words}))
+    assert (header.view, header.side) == (view, side)
+    is_text = "R" in words.upper() or "LMLO" in words or "Left" in words
+    assert (Flag.VIEW_FROM_TEXT in header.flags) is is_text
+    assert (Flag.VIEW_FROM_PATH in header.flags) is not is_text
+    assert "QUITTE" not in str(header)
+
+
+@pytest.mark.parametrize("attributes", [{"ViewPosition": "SPECIMEN"}, {"SeriesDescription": "Specimen left"}])
+def test_a_specimen_named_in_words_is_refused(tmp_path: Path, attributes: dict[str, str]) -> None:
+    with pytest.raises(RefusedError) as caught:
+        read_header(write(tmp_path / "image", **attributes))
+    assert caught.value.reason is Reason.SPECIMEN

@@ -109,6 +109,8 @@ def predict(
         )
     counts = ", ".join(f"{count} {status.value}" for status, count in summary.counts.most_common())
     typer.echo(f"{counts} in {summary.wall:.1f} s; results in {as_text(str(output))}")
+    for flag, count in summary.flags.most_common():
+        typer.echo(f"flagged: {count} {flag}")
     if summary.bad:
         raise typer.Exit(1)
     if set(summary.counts) == {Status.IGNORED}:

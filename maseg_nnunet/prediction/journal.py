@@ -55,7 +55,7 @@ class FileOutcome:
         detail: What went wrong, or "".
         stamp: `files.stamp` of the file before it was read.
         outputs: The files that were written, relative to the output folder.
-        flags: Values of the image's flags.
+        flags: Values of the flags of the image and of its mask, such as that the mask is empty.
         statistics: Cells of its row of statistics.csv, empty if it was not measured.
         seconds: Duration of each stage in seconds.
     """

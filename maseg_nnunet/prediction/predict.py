@@ -54,17 +54,20 @@ class Summary:
 
     Attributes:
         counts: Number of files with each outcome.
+        flags: Number of files with each flag.
         seconds: Duration of each stage in seconds, summed over the threads.
         wall: Duration of the run in seconds.
     """
 
     counts: Counter[Status] = field(default_factory=Counter)
+    flags: Counter[str] = field(default_factory=Counter)
     seconds: Counter[str] = field(default_factory=Counter)
     wall: float = 0.0
 
     def add(self, outcome: FileOutcome) -> None:
         """Count one file."""
         self.counts[outcome.status] += 1
+        self.flags.update(outcome.flags)
         self.seconds.update(outcome.seconds)
 
     @property
@@ -316,5 +319,6 @@ def _head(
             "max_megapixels": settings.max_megapixels,
         },
         "counts": {status.value: summary.counts[status] for status in Status},
+        "flags": dict(summary.flags.most_common()),
         "seconds": {"wall": round(summary.wall, 3), **{key: round(sum_, 3) for key, sum_ in summary.seconds.items()}},
     }

@@ -19,7 +19,7 @@ from maseg_nnunet.prediction.preprocessing import Prepared
 from maseg_nnunet.prediction.segmenter import Segmenter
 from maseg_nnunet.prediction.sources import Source
 from maseg_nnunet.readers import read_mammogram
-from maseg_nnunet.writers.measures import image_statistics
+from maseg_nnunet.writers.measures import image_statistics, mask_flags
 from maseg_nnunet.writers.results import Format, result_paths, write_mammogram_preview, write_mask
 
 if TYPE_CHECKING:
@@ -106,6 +106,7 @@ def segment_file(source: Source, settings: PredictSettings, segmenter: Segmenter
         if prepared.image is None and Flag.CONSTANT not in flags:
             flags.append(Flag.CONSTANT)
         cells = image_statistics(mask, mammogram.spacing, flags, mammogram.view).cells() if settings.statistics else ()
+        unusual = mask_flags(mask, mammogram.spacing, mammogram.view)
         written, problems = _write(settings, source, stamp, mammogram, mask, segmenter)
         clock.lap("write")
         return FileOutcome(
@@ -114,7 +115,7 @@ def segment_file(source: Source, settings: PredictSettings, segmenter: Segmenter
             "; ".join(problems),
             stamp,
             outputs=tuple(path.relative_to(settings.output).as_posix() for path in written),
-            flags=tuple(flag.value for flag in flags),
+            flags=tuple(flag.value for flag in (*flags, *unusual)),
             statistics=tuple(cells),
             seconds=clock.seconds,
         )

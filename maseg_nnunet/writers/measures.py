@@ -24,11 +24,19 @@ SMOOTHING_MM: Final = 1.5
 """Length in mm over which an outline is averaged, so that the staircase of pixels does not add to its length."""
 
 
+BREAST_CM2: Final = (10.0, 900.0)
+"""Areas of a breast in cm² beyond which a mask is implausible."""
+
+TOUCHES: Final = 0.1
+"""Share of an image's side that a mask must cover to touch it. A nipple or a fold covers less."""
+
+
 class MaskFlag(str, Enum):
     """What is unusual about a mask; shown after the flags of the image."""
 
     NO_BREAST = "no breast found"
     NO_PECTORAL_IN_MLO = "no pectoral muscle found in an MLO-like view"
+    IMPLAUSIBLE = "implausible mask: look at the preview"
 
 
 @dataclass(frozen=True)
@@ -82,24 +90,52 @@ def image_statistics(
         flags: The image's flags, as members of `Flag` or as text.
         view: The image's view. An MLO-like view without muscle is flagged.
     """
-    breast = mask == Label.BREAST
-    pixel_cm2 = spacing[0] * spacing[1] / 100
-    breast_area = int(np.count_nonzero(breast)) * pixel_cm2
-    muscle_area = int(np.count_nonzero(mask == Label.PECTORAL_MUSCLE)) * pixel_cm2
+    breast_area, muscle_area = _areas(mask, spacing)
     whole = breast_area + muscle_area
-    of_mask = []
-    if not breast_area:
-        of_mask.append(MaskFlag.NO_BREAST)
-    elif view.is_mlo_like and not muscle_area:
-        of_mask.append(MaskFlag.NO_PECTORAL_IN_MLO)
     return ImageStatistics(
         breast_area_cm2=breast_area,
         pectoral_area_cm2=muscle_area,
         pectoral_share=muscle_area / whole if whole else 0.0,
-        breast_perimeter_mm=perimeter(breast, spacing),
+        breast_perimeter_mm=perimeter(mask == Label.BREAST, spacing),
         pectoral_found=muscle_area > 0,
-        flags=tuple(flag.value if isinstance(flag, Enum) else flag for flag in (*flags, *of_mask)),
+        flags=tuple(
+            flag.value if isinstance(flag, Enum) else flag for flag in (*flags, *mask_flags(mask, spacing, view))
+        ),
     )
+
+
+def mask_flags(mask: Mask, spacing: Spacing, view: View = View.UNKNOWN) -> tuple[MaskFlag, ...]:
+    """Find out what is unusual about a mask.
+
+    A mask is implausible if its muscle is larger than its breast, its breast is smaller or larger than `BREAST_CM2`, or
+    it touches the left, the right and another side of the image.
+
+    Args:
+        mask: Values of `Label`, shape (rows, columns), uint8.
+        spacing: (row, column) in mm.
+        view: The image's view.
+    """
+    breast_area, muscle_area = _areas(mask, spacing)
+    inside = mask != Label.BACKGROUND
+    left, right, top, bottom = (edge.mean() > TOUCHES for edge in (inside[:, 0], inside[:, -1], inside[0], inside[-1]))
+    is_implausible = (
+        muscle_area > breast_area
+        or (breast_area > 0 and not BREAST_CM2[0] <= breast_area <= BREAST_CM2[1])
+        or (left and right and (top or bottom))
+    )
+    conditions = {
+        MaskFlag.NO_BREAST: not breast_area,
+        MaskFlag.NO_PECTORAL_IN_MLO: breast_area and view.is_mlo_like and not muscle_area,
+        MaskFlag.IMPLAUSIBLE: is_implausible,
+    }
+    return tuple(flag for flag, holds in conditions.items() if holds)
+
+
+def _areas(mask: Mask, spacing: Spacing) -> tuple[float, float]:
+    """Areas of breast and pectoral muscle in cm²."""
+    pixel_cm2 = spacing[0] * spacing[1] / 100
+    breast, muscle = (np.count_nonzero(mask == label) * pixel_cm2 for label in (Label.BREAST, Label.PECTORAL_MUSCLE))
+    return float(breast), float(muscle)
 
 
 def perimeter(region: npt.NDArray[np.bool_], spacing: Spacing) -> float:

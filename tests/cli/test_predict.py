@@ -206,3 +206,17 @@ def test_nothing_of_a_header_is_shown(maseg: Run, model: Path, tmp_path: Path) -
     written = answer.out + answer.err + "".join(p.read_text("latin-1") for p in out.iterdir() if p.suffix != ".png")
     for word in ("Quitte", "QUI123", "ACC-QUITTE", "19480229"):
         assert word not in written
+
+
+def test_flags_of_image_and_mask_reach_terminal_journal_and_report(maseg: Run, model: Path, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "x.png"), np.full((60, 50), 7, np.uint8))
+    out = tmp_path / "out"
+    answer = maseg(
+        "predict", tmp_path / "x.png", "-o", out, "--model", model, "--spacing-mm", 1, "--report", "run.json"
+    )
+    flags = ("one constant value", "no breast found", "unusual size in mm")
+    report = json.loads((out / "run.json").read_text())
+    journal = (out / JOURNAL).read_text()
+    for flag in flags:
+        assert f"flagged: 1 {flag}" in answer.out
+        assert report["flags"][flag] == 1 and flag in report["files"][0]["flags"] and flag in journal

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from maseg_nnunet.mammogram import Flag, View
-from maseg_nnunet.writers.measures import STATISTICS_COLUMNS, MaskFlag, image_statistics, perimeter
+from maseg_nnunet.writers.measures import STATISTICS_COLUMNS, MaskFlag, image_statistics, mask_flags, perimeter
 
 
 def _mask() -> np.ndarray:
@@ -65,7 +65,8 @@ def test_perimeter_of_a_drawn_circle_does_not_grow_with_the_resolution() -> None
 def test_flags_of_image_and_mask() -> None:
     empty = np.zeros((4, 4), np.uint8)
     assert image_statistics(empty, (1, 1), [Flag.CONSTANT]).flags == (Flag.CONSTANT.value, MaskFlag.NO_BREAST.value)
-    breast = np.ones((4, 4), np.uint8)
+    breast = np.zeros((200, 200), np.uint8)
+    breast[40:160, :80] = 1
     assert image_statistics(breast, (1, 1), view=View.MLO).flags == (MaskFlag.NO_PECTORAL_IN_MLO.value,)
     assert image_statistics(breast, (1, 1), view=View.CC).flags == ()
     nothing = image_statistics(empty, (1, 1))
@@ -74,9 +75,29 @@ def test_flags_of_image_and_mask() -> None:
 
 def test_cells_match_the_columns() -> None:
     cells = dict(
-        zip(STATISTICS_COLUMNS, image_statistics(_mask(), (0.2, 0.5), [Flag.SPOT, Flag.SYNTHETIC]).cells(), strict=True)
+        zip(STATISTICS_COLUMNS, image_statistics(_mask(), (2, 5), [Flag.SPOT, Flag.SYNTHETIC]).cells(), strict=True)
     )
-    assert cells["breast_area_cm2"] == "1.60"
+    assert cells["breast_area_cm2"] == "160.00"
     assert cells["pectoral_share"] == "0.2000"
     assert cells["pectoral_found"] == "yes"
     assert cells["flags"] == f"{Flag.SPOT.value}; {Flag.SYNTHETIC.value}"
+
+
+def test_implausible_masks_are_flagged() -> None:
+    whole = np.zeros((240, 180), np.uint8)
+    whole[30:200, :90] = 1
+    whole[:80, :30] = 2
+    assert mask_flags(whole, (1, 1), View.MLO) == ()
+    for fault in ("muscle alone", "small", "large", "room"):
+        mask, spacing = whole.copy(), 1.0
+        if fault == "muscle alone":
+            mask[mask == 1] = 0
+            mask[100, 50] = 1
+        elif fault == "small":
+            spacing = 0.2
+        elif fault == "large":
+            spacing = 3
+        else:
+            mask[50:240, :] = 1
+        assert MaskFlag.IMPLAUSIBLE in mask_flags(mask, (spacing, spacing), View.MLO), fault
+    assert mask_flags(np.zeros_like(whole), (1, 1), View.MLO) == (MaskFlag.NO_BREAST,)

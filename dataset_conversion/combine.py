@@ -125,6 +125,8 @@ def combine(
     parts = [_read_part(dataset_folder(base, part_id), raw_images) for part_id in part_ids]
     _check(parts)
     target = base / f"Dataset{dataset_id:03d}_{name or NAMES[raw_images]}"
+    if others := [path.name for path in base.glob(f"Dataset{dataset_id:03d}_*") if path.name != target.name]:
+        raise UsageError(f"{min(others)} has the number {dataset_id} already: choose another -d, or remove it")
     if target.exists() and not (target / FOLDS).is_file() and any(target.iterdir()):
         raise UsageError(f"{target} was not made by combine: remove it, or choose another number or --name")
 
@@ -157,7 +159,9 @@ def _read_part(folder: Path, raw_images: bool) -> CombinedPart:
         luts = json.loads((folder / VOI_LUTS).read_text(encoding="utf-8"))
         description = json.loads((folder / DATASET_JSON).read_text(encoding="utf-8"))
         luts_of_rows = {row.case: json.dumps(luts[row.case], ensure_ascii=False) for row in rows}
-    except (OSError, ValueError, KeyError) as error:
+        if not (isinstance(description, dict) and isinstance(description.get(OURS, {}), dict)):
+            raise ValueError(DATASET_JSON)
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise DatasetError(f"{folder} was not converted to its end: run its convert_vendor again") from error
     return CombinedPart(folder, rows, drawn, luts_of_rows, description)
 

@@ -24,9 +24,12 @@ from maseg_nnunet.dataset_conversion.pseudonyms import KeyFile, Pseudonyms
 from maseg_nnunet.dataset_conversion.scan import Rejected, Scanned
 from maseg_nnunet.dataset_conversion.selection import Selected, Selection, select
 from maseg_nnunet.errors import DatasetError, Reason, UsageError
-from maseg_nnunet.files import stamp, write_json
+from maseg_nnunet.files import locked, stamp, write_json
 from maseg_nnunet.mammogram import Intent
 from maseg_nnunet.parallel.tasks import WorkerLostError, run_tasks
+
+LOCK: Final = ".lock"
+"""Locked while a run writes into the folder."""
 
 _SYNC_EVERY: Final = 64
 
@@ -85,6 +88,7 @@ def convert_dataset(request: Request, progress: Progress = lambda stage, done, t
             file or the table of masks is wrong.
         UsageError: The output folder has other files or was converted with other settings, or there is no Dask
             scheduler at that address.
+        OutputError: Another conversion is at work in the output folder.
         OSError: The input can't be listed, or the output can't be written.
     """
     if not request.source.is_dir():
@@ -95,17 +99,20 @@ def convert_dataset(request: Request, progress: Progress = lambda stage, done, t
     # Stamped before any file is read, because somebody may replace a file by another woman's meanwhile.
     sources = {number: (item.path, stamp(item.path)) for number, item in enumerate(found, start=1)}
     selection = _select(request, found, progress)
-    # If there is no report, an overwriting run was interrupted: the journal is that run's, and this run continues it.
-    if request.overwrite and (request.folder / REPORT).is_file():
-        (request.folder / DATASET_JSON).unlink(missing_ok=True)  # nnU-Net must not mistake a mixture for a data set
-        (request.folder / JOURNAL).unlink(missing_ok=True)
-    with ConversionJournal(request.folder) as journal:
-        if request.overwrite:
-            (request.folder / REPORT).unlink(missing_ok=True)
-        current = _convert(request, selection, journal, progress)
-    outcomes = [journal.outcomes[signature] for signature in current]
-    report = _describe(request, settings, selection, outcomes, sources)
-    journal.keep(set(current))
+    request.folder.mkdir(parents=True, exist_ok=True)
+    with locked(request.folder / LOCK):
+        _check_folder(request, settings)  # another run may have written since
+        # If there is no report, an overwriting run was interrupted: the journal is its own, and this run continues it.
+        if request.overwrite and (request.folder / REPORT).is_file():
+            (request.folder / DATASET_JSON).unlink(missing_ok=True)  # nnU-Net must not mistake a mixture for a data set
+            (request.folder / JOURNAL).unlink(missing_ok=True)
+        with ConversionJournal(request.folder) as journal:
+            if request.overwrite:
+                (request.folder / REPORT).unlink(missing_ok=True)
+            current = _convert(request, selection, journal, progress)
+        outcomes = [journal.outcomes[signature] for signature in current]
+        report = _describe(request, settings, selection, outcomes, sources)
+        journal.keep(set(current))
     return report
 
 
@@ -126,7 +133,7 @@ def _described_settings(request: Request) -> dict[str, Any]:
 def _check_folder(request: Request, settings: dict[str, Any]) -> None:
     """Refuse to mix settings in one folder, or to write into a folder with files of something else."""
     folder = request.folder
-    if not folder.exists() or not any(folder.iterdir()):
+    if not folder.exists() or {path.name for path in folder.iterdir()} <= {LOCK}:
         return
     report = folder / REPORT
     if not report.is_file() and not (folder / JOURNAL).is_file():

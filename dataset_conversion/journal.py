@@ -41,12 +41,12 @@ class ConversionJournal:
         outcomes: dict[str, CaseOutcome] = {}
         if not self._path.is_file():
             return outcomes
-        for line in self._path.read_text(encoding="utf-8").splitlines():
+        for line in self._path.read_bytes().splitlines():
             try:
-                entry = json.loads(line)
+                entry = json.loads(line.decode("utf-8"))
                 outcomes[entry["signature"]] = _outcome(entry)
             except (ValueError, KeyError, TypeError):
-                continue  # a kill cut the line off, or another version wrote it: the case is converted again
+                continue  # cut off by a kill, damaged, or of another version: the case is converted again
         return outcomes
 
     def __enter__(self) -> ConversionJournal:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from maseg_nnunet.errors import MasegError, UsageError
+from maseg_nnunet.errors import MasegError, UsageError, as_text
 from maseg_nnunet.spacing_table import LARGEST, LEAST, read_spacing_table
 
 DEBUG = "--debug"
@@ -110,6 +110,6 @@ def run(app: typer.Typer) -> None:
 
 
 def _fail(message: str, status: int) -> None:
-    typer.echo(f"error: {' '.join(message.split())}", err=True)
+    typer.echo(f"error: {as_text(' '.join(message.split()))}", err=True)
     sys.stderr.flush()
     sys.exit(status)

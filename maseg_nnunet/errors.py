@@ -15,6 +15,7 @@ The command line shows the message and exits with status 1 (2 for `UsageError`).
 
 from __future__ import annotations
 
+import re
 import traceback
 from enum import Enum
 from typing import Final
@@ -73,6 +74,9 @@ class Reason(str, Enum):
         """What is wrong with the file and what a user can do about it, as one sentence."""
         return _MEANINGS[self]
 
+
+_UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters, also those that change the direction of text, and surrogates."""
 
 _MEANINGS: Final = {
     Reason.UNREADABLE: "The file can't be opened, or its content is damaged: copy or export it again.",
@@ -138,8 +142,17 @@ def reason_of(error: Exception) -> str:
 
 
 def as_text(name: str) -> str:
-    """`name` with every byte that is not text replaced, so that it can be shown and written."""
-    return name.encode("utf-8", "replace").decode("utf-8")
+    """`name` with bytes that are not UTF-8 and control characters escaped, so that it can be shown and written.
+
+    Two names never become the same text, unless one contains a backslash.
+    """
+    return _UNPRINTABLE.sub(_escaped, name)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    code = ord(found.group())
+    # Python represents a byte that is not UTF-8 by a surrogate (PEP 383).
+    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"
 
 
 def place_of(error: Exception) -> str:

@@ -47,6 +47,10 @@ def atomic(path: Path, mode: int | None = None) -> Iterator[Path]:
         yield temporary
         temporary.chmod(_USUAL_MODE if mode is None else mode)
         temporary.replace(path)
+    except OSError as error:
+        if error.errno is not None and error.filename in (None, name):
+            error.filename = str(path)  # a full disk names no file, or one that the user does not know
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -107,6 +111,11 @@ def locked(path: Path) -> Iterator[None]:
             except OSError:
                 pass
         yield
+
+
+def csv_text(name: str) -> str:
+    """A name as a cell of a CSV file. One that a spreadsheet would take for a formula gets an apostrophe before it."""
+    return f"'{name}" if name[:1] in ("=", "+", "-", "@") else name
 
 
 def stamp(path: Path) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from maseg_nnunet.files import atomic, gzipped, write_bytes, write_json, write_text
+from maseg_nnunet.files import atomic, csv_text, gzipped, write_bytes, write_json, write_text
 
 
 def test_a_file_appears_whole_in_folders_that_were_not_there(tmp_path: Path) -> None:
@@ -64,3 +64,15 @@ def test_gzip_without_time_or_name() -> None:
     assert gzipped(data) == gzipped(data)
     assert gzipped(data)[4:8] == b"\0\0\0\0"  # RFC 1952: MTIME
     assert gzipped(data)[3] == 0  # no name, no comment
+
+
+def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space left") as caught, atomic(tmp_path / "result.json"):
+        raise OSError(28, "No space left on device")
+    assert caught.value.filename == str(tmp_path / "result.json")
+
+
+def test_names_are_cells_and_not_formulas() -> None:
+    assert [csv_text(name) for name in ("=1+1", "+x", "-x.dcm", "@x", "a=b", "")] == [
+        "'=1+1", "'+x", "'-x.dcm", "'@x", "a=b", "",
+    ]  # fmt: skip

@@ -22,7 +22,7 @@ from maseg_nnunet.annotation.itk_snap import label_file, workspace
 from maseg_nnunet.arrays import GivenSpacing, Mask
 from maseg_nnunet.errors import DatasetError, MasegError, Reason, RefusedError, as_text, reason_of
 from maseg_nnunet.evaluation.metrics import CaseScore, score_case
-from maseg_nnunet.files import stamp, write_text
+from maseg_nnunet.files import csv_text, stamp, write_text
 from maseg_nnunet.mammogram import Mammogram, View
 from maseg_nnunet.prediction.sources import Source, find_sources
 from maseg_nnunet.readers import read_mammogram
@@ -202,5 +202,5 @@ def write_report(path: Path, results: Sequence[Annotated]) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["image", *(field.name for field in fields(CaseScore))])
     rows = ((as_text(r.name), r.score) for r in results if r.score is not None)
-    writer.writerows([name, *asdict(score).values()] for name, score in rows)
+    writer.writerows([csv_text(name), *asdict(score).values()] for name, score in rows)
     write_text(path, text.getvalue())

@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from maseg_nnunet.dataset.folders import DATASET_JSON
-from maseg_nnunet.errors import ModelError
+from maseg_nnunet.errors import ModelError, OutputError
+from maseg_nnunet.files import atomic
 
 if TYPE_CHECKING:
     import torch
@@ -138,6 +139,21 @@ def checkpoint_of(
         "init_args": {"configuration": configuration, "fold": 0},
         "inference_allowed_mirroring_axes": mirroring,
     }
+
+
+def write_checkpoint(path: Path, checkpoint: Mapping[str, Any]) -> None:
+    """Write a checkpoint, never half.
+
+    Raises:
+        OutputError: It can't be written, for example because the disk is full.
+    """
+    import torch
+
+    with atomic(path) as temporary:
+        try:
+            torch.save(checkpoint, temporary)
+        except RuntimeError as error:  # PyTorch's own, without a file name
+            raise OutputError(f"{path} can't be written: is the disk full?") from error
 
 
 def open_folder(path: Path) -> tuple[str, Folder]:

@@ -16,8 +16,17 @@ from torch import Tensor
 from maseg_nnunet.dataset.description import dataset_json
 from maseg_nnunet.dataset.folders import DATASET_JSON, FINGERPRINT
 from maseg_nnunet.errors import ModelError, OutputError
-from maseg_nnunet.files import atomic, write_json
-from maseg_nnunet.models.folder import CHECKPOINT, PLANS, RECORD, checkpoint_of, open_folder, read_parts
+from maseg_nnunet.files import write_json
+from maseg_nnunet.models.folder import (
+    CHECKPOINT,
+    PLANS,
+    RECORD,
+    Parts,
+    checkpoint_of,
+    open_folder,
+    read_parts,
+    write_checkpoint,
+)
 from maseg_nnunet.models.model import build_model
 
 _HALF_MAX: Final = torch.finfo(torch.float16).max
@@ -47,14 +56,14 @@ def package(trained: Path, output: Path) -> Path:
     checkpoint = checkpoint_of(
         halved(parts.checkpoint["network_weights"]),
         trainer=parts.checkpoint["trainer_name"],
-        mirroring=parts.checkpoint["inference_allowed_mirroring_axes"],
+        mirroring=parts.checkpoint.get("inference_allowed_mirroring_axes"),
         configuration=parts.checkpoint["init_args"]["configuration"],
         record=parts.checkpoint.get(RECORD),
     )
-    with atomic(output / "fold_0" / CHECKPOINT) as temporary:
-        torch.save(checkpoint, temporary)
+    fingerprint = _fingerprint(parts)
+    write_checkpoint(output / "fold_0" / CHECKPOINT, checkpoint)
     write_json(output / DATASET_JSON, {key: parts.dataset[key] for key in dataset_json(0) if key in parts.dataset})
-    write_json(output / FINGERPRINT, _fingerprint(parts.plans))
+    write_json(output / FINGERPRINT, fingerprint)
     # Last, because only a folder with plans counts as a model.
     write_json(output / PLANS, parts.plans)
     return output
@@ -81,11 +90,14 @@ def halved(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return result
 
 
-def _fingerprint(plans: dict[str, Any]) -> dict[str, Any]:
+def _fingerprint(parts: Parts) -> dict[str, Any]:
     """What nnU-Net's planner needs, for the median image instead of every case."""
-    return {
-        "spacings": [plans["original_median_spacing_after_transp"]],
-        "shapes_after_crop": [plans["original_median_shape_after_transp"]],
-        "foreground_intensity_properties_per_channel": plans["foreground_intensity_properties_per_channel"],
-        "median_relative_size_after_cropping": 1.0,
-    }
+    try:
+        return {
+            "spacings": [parts.plans["original_median_spacing_after_transp"]],
+            "shapes_after_crop": [parts.plans["original_median_shape_after_transp"]],
+            "foreground_intensity_properties_per_channel": parts.plans["foreground_intensity_properties_per_channel"],
+            "median_relative_size_after_cropping": 1.0,
+        }
+    except KeyError as error:
+        raise ModelError(f"model {parts.name}: {PLANS} has no {error}, which nnU-Net 2 writes") from error

@@ -38,9 +38,9 @@ from maseg_nnunet.dataset.description import dataset_json
 from maseg_nnunet.dataset.folders import DATASET_JSON, FINGERPRINT
 from maseg_nnunet.dataset.planning import fill, load_template
 from maseg_nnunet.errors import ModelError, OutputError
-from maseg_nnunet.files import atomic, write_json
+from maseg_nnunet.files import write_json
 from maseg_nnunet.labels import LABELS
-from maseg_nnunet.models.folder import CHECKPOINT, MAX_CHECKPOINT_BYTES, PLANS, checkpoint_of
+from maseg_nnunet.models.folder import CHECKPOINT, MAX_CHECKPOINT_BYTES, PLANS, checkpoint_of, write_checkpoint
 from maseg_nnunet.network import PublishedUNet, UNet
 
 logger = logging.getLogger(__name__)
@@ -84,9 +84,8 @@ def import_weights(checkpoint: Path, output: Path) -> Path:
     template["architecture"]["arch_kwargs"]["features_per_stage"] = features
     template["architecture"]["arch_kwargs"]["strides"] = [[1, 1]] + [[2, 2]] * (len(features) - 1)
     dataset = _dataset()
-    with atomic(output / "fold_0" / CHECKPOINT) as temporary:
-        # The published model is applied without test-time mirroring.
-        torch.save(checkpoint_of(weights, trainer="nnUNetTrainer", mirroring=None), temporary)
+    # The published model is applied without test-time mirroring.
+    write_checkpoint(output / "fold_0" / CHECKPOINT, checkpoint_of(weights, trainer="nnUNetTrainer", mirroring=None))
     write_json(output / FINGERPRINT, _FINGERPRINT)
     write_json(output / DATASET_JSON, dataset)
     # Last, because only a folder with plans counts as a model.

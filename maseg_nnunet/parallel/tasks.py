@@ -6,6 +6,8 @@ Threads are `threads.py`, commands of other programs `commands.py`.
 from __future__ import annotations
 
 import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -121,7 +123,21 @@ def _run_alone(function: Callable[[T], R], task: T) -> R | WorkerLostError:
 
 def _pool(workers: int) -> ProcessPoolExecutor:
     # spawn: a forked worker would inherit locks that the progress bar's thread holds.
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent)
+
+
+def _end_with_parent() -> None:
+    """End this worker when its parent is gone. It would wait for tasks forever if the parent alone was killed."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def wait_for_its_end() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait_for_its_end, daemon=True).start()
 
 
 def _run_on_cluster(

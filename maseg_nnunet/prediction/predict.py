@@ -24,7 +24,7 @@ from typing import Any, Final
 import torch
 
 from maseg_nnunet.arrays import Logits
-from maseg_nnunet.errors import ModelError, UsageError
+from maseg_nnunet.errors import ModelError, UsageError, as_text
 from maseg_nnunet.files import size_of, stamp
 from maseg_nnunet.parallel.tasks import WorkerLostError, run_tasks
 from maseg_nnunet.parallel.threads import ThreadTeam, usable_cores
@@ -134,7 +134,7 @@ def predict(
             if not resume or source.problem or not all(map(size_of, settings.results(source))):
                 return False
             # Results that exist may be from other settings, or from another woman's file of the same name.
-            outputs = [path.relative_to(settings.output).as_posix() for path in settings.results(source)]
+            outputs = [as_text(path.relative_to(settings.output).as_posix()) for path in settings.results(source)]
             return journal.is_done(source.name, stamp(source.path), outputs, measured=settings.statistics)
 
         try:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from maseg_nnunet import files
 from maseg_nnunet.arrays import GivenSpacing, Logits, Mask
-from maseg_nnunet.errors import MasegError, OutputError, Reason, RefusedError, place_of, reason_of
+from maseg_nnunet.errors import MasegError, OutputError, Reason, RefusedError, as_text, place_of, reason_of
 from maseg_nnunet.mammogram import Flag, Mammogram
 from maseg_nnunet.prediction.journal import FileOutcome, Status
 from maseg_nnunet.prediction.preprocessing import Prepared
@@ -114,8 +114,8 @@ def segment_file(source: Source, settings: PredictSettings, segmenter: Segmenter
             Status.FAILED if problems else Status.DONE,
             "; ".join(problems),
             stamp,
-            outputs=tuple(path.relative_to(settings.output).as_posix() for path in written),
-            flags=tuple(flag.value for flag in (*flags, *unusual)),
+            outputs=tuple(as_text(path.relative_to(settings.output).as_posix()) for path in written),
+            flags=(*(flag.value for flag in flags), *(flag.value for flag in unusual)),
             statistics=tuple(cells),
             seconds=clock.seconds,
         )

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Final
 
-from maseg_nnunet.errors import UsageError
+from maseg_nnunet.errors import UsageError, as_text
 from maseg_nnunet.files import is_folder, walk
 from maseg_nnunet.writers.results import ENDINGS, PREVIEW_ENDING, Format
 
@@ -34,8 +34,8 @@ class Source:
 
     Attributes:
         path: Its absolute path.
-        name: Its path relative to the inputs' common folder, with "/" as separator.
-        stem: `name` without the ending of an image file.
+        name: Its path relative to the inputs' common folder, with "/" as separator, as `errors.as_text` shows it.
+        stem: The same path as the system has it, without the ending of an image file.
         listed: Whether the user named the file. Otherwise it was found in a folder.
         problem: Why it is rejected before it is read, or "".
     """
@@ -49,7 +49,7 @@ class Source:
     @property
     def is_named_image(self) -> bool:
         """Whether its name has the ending of an image file, so that a file that can't be read is a bad image."""
-        return self.stem != self.name
+        return bool(_suffix(self.path.name))
 
 
 def find_sources(inputs: Sequence[Path], output: Path) -> Iterator[Source]:
@@ -182,7 +182,7 @@ def _order(name: str) -> tuple[str, int, str]:
 def _source(path: Path, root: Path, *, listed: bool) -> Source:
     name = PurePath(os.path.relpath(_absolute(path), root)).as_posix()
     suffix = _suffix(path.name)
-    return Source(_absolute(path), name, name[: -len(suffix)] if suffix else name, listed)
+    return Source(_absolute(path), as_text(name), name[: -len(suffix)] if suffix else name, listed)
 
 
 def _suffix(name: str) -> str:

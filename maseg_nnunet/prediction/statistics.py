@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
-from maseg_nnunet.files import atomic
+from maseg_nnunet.files import atomic, csv_text
 from maseg_nnunet.writers.measures import STATISTICS_COLUMNS
 
 STATISTICS: Final = "statistics.csv"
@@ -31,5 +31,5 @@ def write_rows(folder: Path, key: str, rows: Iterable[Sequence[str]]) -> Path:
     ):
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow((key, *STATISTICS_COLUMNS))
-        writer.writerows(rows)
+        writer.writerows([csv_text(name), *cells] for name, *cells in rows)
     return path

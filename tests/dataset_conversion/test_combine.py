@@ -215,6 +215,10 @@ def test_bad_parts(raw: Path, films: Path) -> None:
         combine(raw, 500, [503, 504])
     with pytest.raises(DatasetError, match="case mdb"):
         combine(raw, 500, [506, 503])
+    for damaged in ("[]", '{"maseg": 3}', "null"):
+        (raw / "Dataset503_Fuji" / "dataset.json").write_text(damaged)
+        with pytest.raises(DatasetError, match="not converted to its end"):
+            combine(raw, 500, [506, 503])
     (raw / "Dataset503_Fuji" / "dataset.json").unlink()
     with pytest.raises(DatasetError, match="not converted to its end"):
         combine(raw, 500, [506, 503])
@@ -242,3 +246,9 @@ def test_command(raw: Path, maseg: Run, monkeypatch: pytest.MonkeyPatch) -> None
     assert maseg("combine", "-d", 500, 506, 503).status == 0
     assert maseg("combine", "-d", 500, 506, 599).status == 1
     assert maseg("combine", "-d", 500, 506, "--name", "../x").status == 2
+
+
+def test_a_number_in_use_is_refused(raw: Path) -> None:
+    (raw / "Dataset500_Other").mkdir()
+    with pytest.raises(UsageError, match="Dataset500_Other has the number 500 already"):
+        combine(raw, 500, [503, 506])

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import SimpleITK
 
 from maseg_nnunet.dataset.manifest import read_manifest
+from maseg_nnunet.dataset_conversion import convert_dataset as convert_module
 from maseg_nnunet.dataset_conversion.convert_case import ConversionSettings, ConvertTask
 from maseg_nnunet.dataset_conversion.convert_dataset import Request, convert_dataset
 from maseg_nnunet.dataset_conversion.journal import JOURNAL
-from maseg_nnunet.errors import Reason, RefusedError, UsageError
+from maseg_nnunet.errors import OutputError, Reason, RefusedError, UsageError
 from maseg_nnunet.mammogram import Mammogram
 from tests.dataset_conversion.helpers import MINI_MIAS, contents, films_request, stamps
 
@@ -87,6 +91,40 @@ def test_other_settings_are_not_mixed_into_one_folder(films: Path, tmp_path: Pat
     convert_dataset(films_request(films, folder, settings=ConversionSettings(spacing=0.8), overwrite=True))
     assert {row.target_spacing for row in read_manifest(folder)} == {0.8}
     assert SimpleITK.ReadImage(str(next((folder / "imagesTr").iterdir()))).GetSpacing() == pytest.approx((0.8, 0.8))
+
+
+def test_of_two_conversions_into_one_folder_one_is_told(films: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    lines = ["import sys", "from pathlib import Path", "from maseg_nnunet.files import locked",
+             f"with locked(Path({str(folder)!r}) / '.lock'):", "    print('held', flush=True)",
+             "    sys.stdin.read()"]  # fmt: skip
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", "\n".join(lines)], **pipes) as other:
+        assert other.stdout is not None and other.stdout.readline().strip() == b"held"
+        with pytest.raises(OutputError, match="another process is at work in"):
+            convert_dataset(films_request(films, folder))
+        assert [path.name for path in folder.iterdir()] == [".lock"]
+        other.kill()
+    convert_dataset(films_request(films, folder))
+    assert (folder / "dataset.json").is_file()
+
+
+def test_settings_are_compared_again_once_the_folder_is_locked(
+    films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "out"
+    real = convert_module._select
+
+    def slow(*arguments: Any) -> Any:
+        monkeypatch.setattr(convert_module, "_select", real)
+        convert_dataset(films_request(films, folder))  # another run is faster
+        return real(*arguments)
+
+    monkeypatch.setattr(convert_module, "_select", slow)
+    with pytest.raises(UsageError, match="other settings"):
+        convert_dataset(films_request(films, folder, settings=ConversionSettings(spacing=0.8)))
+    assert {row.target_spacing for row in read_manifest(folder)} == {0.4}
 
 
 def test_a_folder_with_other_files_is_left_alone(films: Path, tmp_path: Path) -> None:

@@ -34,3 +34,14 @@ def test_kept_entries_are_sorted_and_the_others_gone(tmp_path: Path) -> None:
     journal.keep({"c", "a"})
     lines = (tmp_path / JOURNAL).read_text().splitlines()
     assert [line[:17] for line in lines] == ['{"signature": "a"', '{"signature": "c"']
+
+
+def test_a_line_that_is_not_utf8_costs_that_line_alone(tmp_path: Path) -> None:
+    with ConversionJournal(tmp_path) as journal:
+        for signature in "abc":
+            journal.add(signature, LOST)
+    file = tmp_path / JOURNAL
+    lines = file.read_bytes().splitlines(keepends=True)
+    lines[1] = b"\xff\xfe" + lines[1]
+    file.write_bytes(b"".join(lines))
+    assert set(ConversionJournal(tmp_path).outcomes) == {"a", "c"}

@@ -121,3 +121,27 @@ def test_nnunet_runs_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     ours = Segmenter(small, "cpu", keep_largest=False).predict(image, 0.4)
     assert set(np.unique(mask)) == {0, 1, 2}
     assert np.mean(mask[0] == ours) > 0.99
+
+
+def test_damaged_files_and_a_full_disk_are_named(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = Path(shutil.copytree(trained, tmp_path / "model"))
+    plans = json.loads((model / "plans.json").read_text())
+    (model / "plans.json").write_text(json.dumps({k: v for k, v in plans.items() if "median_spacing" not in k}))
+    with pytest.raises(ModelError, match=r"plans\.json has no 'original_median_spacing_after_transp'"):
+        package(model, tmp_path / "out")
+    (model / "plans.json").write_text(json.dumps(plans))
+    for damaged in ("[]", "{}", '{"labels": 3}'):
+        (model / "dataset.json").write_text(damaged)
+        with pytest.raises(ModelError, match=r"dataset\.json|labels"):
+            package(model, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+    def full(*arguments: object) -> None:
+        raise RuntimeError("[enforce fail at inline_container.cc:664] . unexpected pos 64 vs 0")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OutputError, match=r"checkpoint_final\.pth can't be written"):
+        package(trained, tmp_path / "out")
+    assert not list((tmp_path / "out").rglob("*.*"))

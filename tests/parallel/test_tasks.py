@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -68,3 +71,46 @@ def test_a_task_that_kills_its_worker_twice_is_named_and_the_rest_goes_on() -> N
 def test_an_error_of_the_task_ends_the_run(workers: int) -> None:
     with pytest.raises(OSError, match="No space"):
         list(run_tasks(fail, range(10), workers=workers))
+
+
+def sleep_in_a_worker(folder: str) -> None:
+    (Path(folder) / str(os.getpid())).touch()
+    time.sleep(300)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
+def test_workers_end_when_their_parent_alone_is_killed(tmp_path: Path) -> None:
+    lines = [
+        "from maseg_nnunet.parallel.tasks import run_tasks",
+        "from tests.parallel.test_tasks import sleep_in_a_worker",
+        f"if __name__ == '__main__': list(run_tasks(sleep_in_a_worker, [{str(tmp_path)!r}] * 2, workers=2))",
+    ]
+    script = tmp_path / "script.py"
+    script.write_text("\n".join(lines))
+    root = str(Path(__file__).parents[2])
+    parent = subprocess.Popen([sys.executable, str(script)], env={**os.environ, "PYTHONPATH": root})
+    wait_until(lambda: len(pids(tmp_path)) == 2)
+    parent.kill()
+    parent.wait()
+    wait_until(lambda: not any(is_running(pid) for pid in pids(tmp_path)))
+
+
+def pids(folder: Path) -> list[int]:
+    return [int(path.name) for path in folder.iterdir() if path.name.isdecimal()]
+
+
+def is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    status = Path(f"/proc/{pid}/stat")
+    return not status.is_file() or status.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    for _ in range(600):
+        if condition():
+            return
+        time.sleep(0.1)
+    pytest.fail("waited for a minute")

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import os
+import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from maseg_nnunet.errors import UsageError
+from maseg_nnunet.prediction.journal import JOURNAL, Status
+from maseg_nnunet.prediction.predict import predict
+from maseg_nnunet.prediction.segment_file import PredictSettings
 from maseg_nnunet.prediction.sources import Source, find_sources
+from tests.prediction.helpers import gradient, write_dicom
 
 
 def touch(folder: Path, *names: str) -> Path:
@@ -158,3 +166,23 @@ def test_a_mask_and_a_preview_never_share_a_name(tmp_path: Path) -> None:
     for order in (("x.dcm", "x_preview.dcm"), ("x_preview.dcm", "x.dcm")):
         found = list(find_sources([exams / name for name in order], tmp_path / "out"))
         assert set(problems(found)) == {order[1]}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names that are not text")
+def test_names_that_are_not_text_leave_every_result_readable(settings: PredictSettings, tmp_path: Path) -> None:
+    folder = tmp_path / "exams"
+    folder.mkdir()
+    names = [b"caf\xe9.dcm", b"esc\x1b[2J.dcm", b"=1+1.dcm", b"plain.dcm"]
+    for name in names:
+        write_dicom(tmp_path / "image", gradient())
+        (tmp_path / "image").rename(folder / os.fsdecode(name))
+    chosen = replace(settings, statistics=True)
+    predict([tmp_path / "exams"], chosen, report=Path("run.json"))
+    texts = [(settings.output / name).read_bytes().decode("utf-8") for name in (JOURNAL, "run.json", "statistics.csv")]
+    for text in texts:
+        assert "\x1b" not in text
+    found = {entry["file"] for entry in json.loads(texts[1])["files"]}
+    assert found == {r"caf\xe9.dcm", r"esc\u001b[2J.dcm", "=1+1.dcm", "plain.dcm"}
+    assert "'=1+1.dcm," in texts[2]
+    assert (settings.output / os.fsdecode(b"caf\xe9.nii.gz")).is_file()
+    assert predict([tmp_path / "exams"], chosen, resume=True).counts == {Status.EARLIER: 4}

@@ -62,6 +62,8 @@ class Scanned:
         derived_from: Keyed hashes of the SOPInstanceUIDs in SourceImageSequence.
         acquisition: Keyed hash of what a raw image and its processed twin have in common.
         flags: What the header's reader noticed.
+        patient: Name by the PatientID alone, empty if that is a dummy.
+        has_issuer: Whether the header has the issuer of the PatientID.
     """
 
     number: int
@@ -79,6 +81,8 @@ class Scanned:
     derived_from: tuple[str, ...] = ()
     acquisition: str = ""
     flags: tuple[Flag, ...] = ()
+    patient: str = ""
+    has_issuer: bool = False
 
 
 @dataclass(frozen=True)
@@ -167,6 +171,8 @@ def _scan_header(number: int, path: Path, seed: int, names: Pseudonyms) -> Scann
         derived_from=tuple(uid_name(names, uid) for uid in identity.source_uids),
         acquisition=names.of("acquisition", identity.acquisition) if identity.acquisition else "",
         flags=header.flags,
+        patient="" if Flag.DUMMY_PATIENT in header.flags else names.of("patient", identity.patient_id.strip()),
+        has_issuer=bool(identity.issuer),
     )
 
 

@@ -186,10 +186,11 @@ def _twins(images: Sequence[Scanned]) -> dict[int, int]:
 
 
 def _of_one_woman_each(images: Sequence[Scanned], twins: dict[int, int]) -> list[Scanned]:
-    """`images` with one woman for all images of an exam, and for a raw image and its twin.
+    """`images` with one woman for all images of an exam, for a raw image and its twin, and for a PatientID.
 
-    The issuer of the PatientID may be missing from some files of an exam, and a woman must be in one subset. An exam
-    with more images than `MOST_IMAGES` is ignored, because de-identification may give all exams the same UID.
+    A woman must be in one subset. If the issuer is missing from some images of a PatientID, all of them count as one
+    woman's, whatever the other issuers are. An exam with more images than `MOST_IMAGES` is ignored, because
+    de-identification may give all exams the same UID.
     """
     by_number = {image.number: image for image in images}
     together: dict[str, list[Scanned]] = defaultdict(list)
@@ -198,6 +199,11 @@ def _of_one_woman_each(images: Sequence[Scanned], twins: dict[int, int]) -> list
             together[image.exam].append(image)
     groups = [group for group in together.values() if len(group) <= MOST_IMAGES]
     groups += [[by_number[one], by_number[other]] for one, other in twins.items()]
+    patients: dict[str, list[Scanned]] = defaultdict(list)
+    for image in images:
+        if image.patient:
+            patients[image.patient].append(image)
+    groups += [group for group in patients.values() if not all(image.has_issuer for image in group)]
     women = {image.woman: (image.drawn, image.woman) for image in images}
     changed = True
     while changed:

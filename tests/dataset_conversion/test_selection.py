@@ -11,9 +11,12 @@ import pydicom
 import pytest
 
 from maseg_nnunet.dataset.manifest import read_manifest
+from maseg_nnunet.dataset_conversion import selection
 from maseg_nnunet.dataset_conversion.convert_dataset import convert_dataset
+from maseg_nnunet.dataset_conversion.scan import Scanned
+from maseg_nnunet.dataset_conversion.selection import Selected
 from maseg_nnunet.errors import DatasetError
-from maseg_nnunet.mammogram import Intent
+from maseg_nnunet.mammogram import Intent, Side, View
 from tests.dataset_conversion.helpers import BOTH, WITH_RAW, converted_mask, edited, exams_request, films_request
 
 
@@ -139,6 +142,42 @@ def test_one_exam_is_of_one_woman_though_some_files_lack_the_issuer(exams: Path,
     rows = read_manifest(tmp_path / "out")
     assert report["found"]["women"] == 2 and len(rows) == 16
     assert len({(row.exam, row.woman, row.subset) for row in rows}) == 2
+
+
+@pytest.mark.parametrize(
+    ("issuers", "women"), [(("A", "A"), 1), (("A", "B"), 2), (("A", ""), 1), (("", "B"), 1), (("", ""), 1)]
+)
+def test_an_absent_issuer_is_not_another_woman(
+    exams: Path, tmp_path: Path, key: Path, issuers: tuple[str, str], women: int
+) -> None:
+    edited(exams / "fuji", tmp_path / "in", PatientID="4711")
+    studies: list[str] = []
+    for path in sorted((tmp_path / "in" / "images").rglob("*.dcm")):
+        dataset = pydicom.dcmread(path)
+        if dataset.StudyInstanceUID not in studies:
+            studies.append(dataset.StudyInstanceUID)
+        dataset.IssuerOfPatientID = issuers[studies.index(dataset.StudyInstanceUID)]
+        dataset.save_as(path)
+    assert len(studies) == 2
+    report = convert_dataset(exams_request(tmp_path / "in", "fuji", tmp_path / "out", key))
+    assert report["found"]["women"] == women
+    assert len({(row.woman, row.subset) for row in read_manifest(tmp_path / "out")}) == women
+
+
+def test_raw_images_do_not_count_in_the_drawing() -> None:
+    def items(raw_of_every_second: int) -> list[Selected]:
+        found = []
+        for woman in range(80):
+            intents = [Intent.PROCESSED] * 4 + [Intent.RAW] * (raw_of_every_second if woman % 2 else 0)
+            for intent in intents:
+                scanned = Scanned(
+                    number=len(found), path=Path(), known=None, woman=f"w{woman:02d}", drawn=woman, exam="", image="",
+                    view=View.CC, side=Side.LEFT, intent=intent, vendor="fuji",
+                )  # fmt: skip
+                found.append(Selected(scanned, f"case{len(found)}", ""))
+        return found
+
+    assert selection._subsets(items(20), None) == selection._subsets(items(0), None)
 
 
 def test_an_exam_of_too_many_images_joins_no_women(

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from maseg_nnunet.arrays import FloatArray, Image, Indices, Mask, Pixels, Shape, Spacing
+from maseg_nnunet.labels import Label
 
 _SLACK = 1e-6
 
@@ -52,9 +53,11 @@ def image_to_target(image: Pixels, spacing: Spacing, target: Spacing) -> Image:
 
 
 def mask_to_target(mask: Mask, spacing: Spacing, target: Spacing) -> Mask:
-    """Resample labels to the target grid: every target pixel takes the source pixel nearest to its centre.
+    """Resample labels to the target grid: every target pixel takes the label with the largest linear weight.
 
-    If two source pixels are equally near, the one with the higher index is taken.
+    The weight of a label is what `image_to_target` makes of its region, so a mask stays on its image. The nearest pixel
+    would not do: from 0.2 to 0.4 mm, four source pixels are equally near, and taking one of them shifts the mask. If
+    two labels have equal weights, the lower one is taken.
 
     Args:
         mask: Labels (rows, columns), uint8.
@@ -66,9 +69,18 @@ def mask_to_target(mask: Mask, spacing: Spacing, target: Spacing) -> Mask:
     """
     shape = (int(mask.shape[0]), int(mask.shape[1]))
     rows, columns = target_shape(shape, spacing, target)
-    return np.ascontiguousarray(
-        mask[_nearest(rows, shape[0], target[0] / spacing[0])][:, _nearest(columns, shape[1], target[1] / spacing[1])]
-    )
+    upper, lower, down = _neighbours(rows, shape[0], target[0] / spacing[0], 0.0)
+    left, right, across = _neighbours(columns, shape[1], target[1] / spacing[1], 0.0)
+    corners = np.stack([mask.take(row, 0).take(column, 1) for row in (upper, lower) for column in (left, right)])
+    found: Mask = corners[0].copy()
+    # Where the four source pixels around a centre agree, there is nothing to weigh.
+    edge = (corners[1:] != found).any(axis=0).nonzero()
+    y, x = down[edge[0]], across[edge[1]]
+    weights = np.stack([(1 - y) * (1 - x), (1 - y) * x, y * (1 - x), y * x])
+    of_labels = np.stack([(weights * (corners[:, edge[0], edge[1]] == label)).sum(axis=0) for label in Label])
+    # Rounding must not decide between equal weights: the first label that is as heavy as the heaviest is taken.
+    found[edge] = np.argmax(of_labels >= of_labels.max(axis=0) - _SLACK, axis=0)
+    return found
 
 
 def image_to_source(

@@ -64,6 +64,8 @@ class Scanned:
         flags: What the header's reader noticed.
         patient: Name by the PatientID alone, empty if that is a dummy.
         has_issuer: Whether the header has the issuer of the PatientID.
+        rightwards: Direction that the rows point to, A or P by PatientOrientation, empty if it is not stated.
+        is_flipped: FieldOfViewHorizontalFlip, "YES", "NO" or empty.
     """
 
     number: int
@@ -83,6 +85,8 @@ class Scanned:
     flags: tuple[Flag, ...] = ()
     patient: str = ""
     has_issuer: bool = False
+    rightwards: str = ""
+    is_flipped: str = ""
 
 
 @dataclass(frozen=True)
@@ -173,6 +177,8 @@ def _scan_header(number: int, path: Path, seed: int, names: Pseudonyms) -> Scann
         flags=header.flags,
         patient="" if Flag.DUMMY_PATIENT in header.flags else names.of("patient", identity.patient_id.strip()),
         has_issuer=bool(identity.issuer),
+        rightwards="".join(header.patient_orientation[:1])[:1],
+        is_flipped=header.horizontal_flip,
     )
 
 

@@ -253,16 +253,29 @@ def _with_masks(named: list[Selected], masks: MaskIndex, root: Path, selection: 
         detail = "other images have the same mask by their names: name masks by SOPInstanceUID, or put them in folders"
         refused[item.case] = RefusedError(Reason.NO_MASK, f"{detail} as the images'")
     kept = []
+    by_case = {item.case: item for item in named}
     for item in named:
-        mask = found.get(item.case)
-        if mask is None and item.scanned.intent is Intent.RAW:
-            mask = found.get(item.twin)  # processing moves no pixels, so the twin's mask fits (section 2.1.1)
+        mask, of_twin = found.get(item.case), found.get(item.twin)
+        if item.scanned.intent is Intent.RAW and of_twin is not None and mask in (None, of_twin):
+            # Processing moves no pixels, so the twin's mask fits (section 2.1.1), unless one is stored mirrored.
+            mask = of_twin
+            if _are_mirrored(item.scanned, by_case[item.twin].scanned):
+                mask = None
+                detail = "the processed image with the mask is stored mirrored: give the raw image a mask of its own"
+                refused[item.case] = RefusedError(Reason.NO_MASK, detail)
         if mask is None:
             why = refused[item.case]
             selection.rejected.append(Rejected(item.scanned.number, why.reason, why.detail, item.case))
         else:
             kept.append(replace(item, mask=mask))
     return kept
+
+
+def _are_mirrored(one: Scanned, other: Scanned) -> bool:
+    """Whether the headers of two images of one exposure say that one is stored as the mirror image of the other."""
+    directions = {one.rightwards, other.rightwards}
+    flips = {one.is_flipped, other.is_flipped}
+    return directions == {"A", "P"} if directions <= {"A", "P"} else flips == {"YES", "NO"}
 
 
 def _sharing(named: Sequence[Selected], found: dict[str, Path], masks: MaskIndex, root: Path) -> Iterator[Selected]:

@@ -56,8 +56,9 @@ def mask_to_target(mask: Mask, spacing: Spacing, target: Spacing) -> Mask:
     """Resample labels to the target grid: every target pixel takes the label with the largest linear weight.
 
     The weight of a label is what `image_to_target` makes of its region, so a mask stays on its image. The nearest pixel
-    would not do: from 0.2 to 0.4 mm, four source pixels are equally near, and taking one of them shifts the mask. If
-    two labels have equal weights, the lower one is taken.
+    would not do: from 0.2 to 0.4 mm, four source pixels are equally near, and taking one of them shifts the mask. Of
+    labels with equal weights, the lowest and the highest are taken in turn, like the squares of a checkerboard, so that
+    edges stay in place on average.
 
     Args:
         mask: Labels (rows, columns), uint8.
@@ -68,19 +69,8 @@ def mask_to_target(mask: Mask, spacing: Spacing, target: Spacing) -> Mask:
         uint8 of shape `target_shape(mask.shape, spacing, target)`, contiguous.
     """
     shape = (int(mask.shape[0]), int(mask.shape[1]))
-    rows, columns = target_shape(shape, spacing, target)
-    upper, lower, down = _neighbours(rows, shape[0], target[0] / spacing[0], 0.0)
-    left, right, across = _neighbours(columns, shape[1], target[1] / spacing[1], 0.0)
-    corners = np.stack([mask.take(row, 0).take(column, 1) for row in (upper, lower) for column in (left, right)])
-    found: Mask = corners[0].copy()
-    # Where the four source pixels around a centre agree, there is nothing to weigh.
-    edge = (corners[1:] != found).any(axis=0).nonzero()
-    y, x = down[edge[0]], across[edge[1]]
-    weights = np.stack([(1 - y) * (1 - x), (1 - y) * x, y * (1 - x), y * x])
-    of_labels = np.stack([(weights * (corners[:, edge[0], edge[1]] == label)).sum(axis=0) for label in Label])
-    # Rounding must not decide between equal weights: the first label that is as heavy as the heaviest is taken.
-    found[edge] = np.argmax(of_labels >= of_labels.max(axis=0) - _SLACK, axis=0)
-    return found
+    ratio = target[0] / spacing[0], target[1] / spacing[1]
+    return _heaviest(mask, target_shape(shape, spacing, target), ratio)
 
 
 def image_to_source(
@@ -108,7 +98,10 @@ def image_to_source(
 
 
 def mask_to_source(mask: Mask, shape: Shape, spacing: Spacing, target: Spacing) -> Mask:
-    """Resample labels from the target grid back to the source grid, by the nearest target pixel.
+    """Resample labels from the target grid back to the source grid.
+
+    Every source pixel takes the label of the nearest target pixel. If the source grid is the coarser one, it takes the
+    heaviest label, as in `mask_to_target`.
 
     Args:
         mask: Labels on the target grid, (rows, columns), uint8.
@@ -119,9 +112,29 @@ def mask_to_source(mask: Mask, shape: Shape, spacing: Spacing, target: Spacing) 
     Returns:
         uint8 of shape `shape`, contiguous.
     """
+    ratio = spacing[0] / target[0], spacing[1] / target[1]
+    if max(ratio) > 1 + _SLACK:
+        return _heaviest(mask, shape, ratio)
     rows = _nearest(shape[0], mask.shape[0], spacing[0] / target[0])
     columns = _nearest(shape[1], mask.shape[1], spacing[1] / target[1])
     return np.ascontiguousarray(mask[rows][:, columns])
+
+
+def _heaviest(mask: Mask, shape: Shape, ratio: tuple[float, float]) -> Mask:
+    """The label with the largest linear weight at the pixel centres of a grid of `shape`; see `mask_to_target`."""
+    upper, lower, down = _neighbours(shape[0], mask.shape[0], ratio[0], 0.0)
+    left, right, across = _neighbours(shape[1], mask.shape[1], ratio[1], 0.0)
+    corners = np.stack([mask.take(row, 0).take(column, 1) for row in (upper, lower) for column in (left, right)])
+    found: Mask = corners[0].copy()
+    # Where the four source pixels around a centre agree, there is nothing to weigh.
+    edge = (corners[1:] != found).any(axis=0).nonzero()
+    y, x = down[edge[0]], across[edge[1]]
+    weights = np.stack([(1 - y) * (1 - x), (1 - y) * x, y * (1 - x), y * x])
+    of_labels = np.stack([(weights * (corners[:, edge[0], edge[1]] == label)).sum(axis=0) for label in Label])
+    heaviest = of_labels >= of_labels.max(axis=0) - _SLACK  # rounding must not decide between equal weights
+    lowest, highest = heaviest.argmax(axis=0), len(Label) - 1 - heaviest[::-1].argmax(axis=0)
+    found[edge] = np.where((edge[0] + edge[1]) % 2, highest, lowest)
+    return found
 
 
 def _positions(count: int, ratio: float) -> FloatArray:

@@ -86,6 +86,37 @@ def test_twins_find_each_other_and_share_mask_and_subset(exams: Path, vendor: st
         np.testing.assert_array_equal(converted_mask(tmp_path / "out", row), converted_mask(tmp_path / "out", twin))
 
 
+@pytest.mark.parametrize(
+    ("change", "is_mirrored"),
+    [
+        ({"PatientOrientation": ["P", "F"]}, True),
+        ({"PatientOrientation": ["A", "F"]}, False),
+        ({"PatientOrientation": None, "FieldOfViewHorizontalFlip": "YES"}, True),
+        ({"PatientOrientation": None, "FieldOfViewHorizontalFlip": "NO"}, False),
+    ],
+)
+def test_a_raw_twin_that_is_stored_mirrored_gets_no_mask(
+    exams: Path, tmp_path: Path, key: Path, change: dict[str, str | list[str] | None], is_mirrored: bool
+) -> None:
+    edited(exams / "ge", tmp_path / "in", PatientOrientation=["A", "F"], FieldOfViewHorizontalFlip="NO")
+    for path in (tmp_path / "in" / "images").rglob("*.dcm"):
+        dataset = pydicom.dcmread(path)
+        if dataset.PresentationIntentType == "FOR PROCESSING":
+            for keyword, value in change.items():
+                setattr(dataset, keyword, value)
+            dataset.save_as(path)
+            for mask in (tmp_path / "in" / "masks").rglob(f"{path.stem}.*"):
+                mask.unlink()
+    report = convert_dataset(exams_request(tmp_path / "in", "ge", tmp_path / "out", key, intents=BOTH))
+    rows = read_manifest(tmp_path / "out")
+    raw = [row for row in rows if row.intent == "raw"]
+    if is_mirrored:
+        assert not raw and report["rejected"] == {"no mask": 8}
+        assert "stored mirrored" in (tmp_path / "out" / "rejected.csv").read_text()
+    else:
+        assert len(raw) == 8 and not report["rejected"]
+
+
 def test_images_of_two_views_are_no_twins(exams: Path, tmp_path: Path, key: Path) -> None:
     """De-identification may give all acquisitions the same time, so images of one acquisition may not be partners."""
     shutil.copytree(exams / "ge", tmp_path / "in")

@@ -24,6 +24,8 @@ PNG_MAGIC: Final = b"\x89PNG\r\n\x1a\n"
 PGM_MAGIC: Final = b"P5"
 
 _PGM_FIELD: Final = re.compile(rb"(?:\s|#[^\r\n]*[\r\n])+(\d{1,9})")
+# Python's re takes a hundred bytes of memory for each repeat.
+_LONGEST_PGM_HEADER: Final = 4096
 _BYTES_PER_MEGAPIXEL: Final = 8e6
 _PNG_GRAY: Final = 0
 
@@ -111,9 +113,12 @@ def _decode_pgm(data: bytes, max_megapixels: float) -> npt.NDArray[Any]:
     position = len(PGM_MAGIC)
     fields = []
     for _ in range(3):
-        found = _PGM_FIELD.match(data, position)
+        found = _PGM_FIELD.match(data, position, _LONGEST_PGM_HEADER)
         if found is None:
-            raise RefusedError(Reason.UNREADABLE, "the PGM header has no width, height or largest value")
+            raise RefusedError(
+                Reason.UNREADABLE,
+                f"the PGM has no width, height and largest value in its first {_LONGEST_PGM_HEADER} bytes",
+            )
         fields.append(int(found.group(1)))
         position = found.end()
     columns, rows, largest = fields

@@ -128,6 +128,7 @@ def chunk(kind: bytes, data: bytes = b"") -> bytes:
         (b"P5\n10 ten\n255\n" + bytes(100), Reason.UNREADABLE),
         (b"P5\n9999999999999 1\n255\n", Reason.UNREADABLE),
         (b"P5\n# " + b"x" * 100, Reason.UNREADABLE),
+        (b"P5" + b" " * 5000 + b"2 2 255\n" + bytes(4), Reason.UNREADABLE),
         (b"P2\n2 2\n255\n1 2 3 4\n", Reason.NOT_DICOM),
         (b"P6\n2 2\n255\n" + bytes(12), Reason.NOT_DICOM),
     ],

@@ -103,6 +103,7 @@ class Flag(str, Enum):
     DECIMAL_COMMA = "decimal comma in the spacing"
     UNUSUAL_EXTENT = "unusual size in mm"
     HIGH_BIT_SHIFTED = "HighBit above BitsStored - 1: shifted"
+    SYNTAX_CONTRADICTED = "compressed otherwise than the transfer syntax says"
     CONSTANT = "one constant value"
 
     @property
@@ -171,6 +172,8 @@ _FLAG_MEANINGS: Final = {
     "probably wrong: check it before you use areas and lengths.",
     Flag.HIGH_BIT_SHIFTED: "HighBit is above BitsStored - 1, so the samples were shifted down (PS3.5 section 8.1.1): "
     "check that the preview looks right.",
+    Flag.SYNTAX_CONTRADICTED: "TransferSyntaxUID contradicts the pixel data, which were decoded as what they are: "
+    "other programs may fail, so correct the header or export the image again.",
     Flag.CONSTANT: "All pixels have the same value or gray, so the mask is empty: export the image again.",
 }
 

@@ -9,6 +9,7 @@ ISO/IEC 15444-1 A.5.1 (SIZ).
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 from typing import Final
@@ -16,11 +17,15 @@ from typing import Final
 _SOI: Final = b"\xff\xd8"
 _EOI: Final = b"\xff\xd9"
 _SOC_SIZ: Final = b"\xff\x4f\xff\x51"
+_SECOND_JPEG_2000: Final = re.compile(rb"\xff\xd9\0{0,16}\xff\x4f\xff\x51")
 _SOS: Final = 0xDA
-_SOF: Final = frozenset({*range(0xC0, 0xD0), 0xF7}) - {0xC4, 0xC8, 0xCC}
+_SOF_JPEG_LS: Final = 0xF7
+_SOF: Final = frozenset({*range(0xC0, 0xD0), _SOF_JPEG_LS}) - {0xC4, 0xC8, 0xCC}
 _LSE: Final = 0xF8
 _LSE_OVERSIZE: Final = 4
 _MAX_TILES: Final = 65_535
+# A decoder works for the size that the header claims. Lossy mammograms have about a byte for a hundred pixels.
+_MAX_PIXELS_PER_BYTE: Final = 2000
 
 
 class CodestreamError(ValueError):
@@ -51,6 +56,17 @@ class Codestream:
 def parse_jpeg(frame: bytes) -> Codestream:
     """Read the frame header of a JPEG or JPEG-LS codestream. Raises CodestreamError if there is none."""
     return _parse_jpeg(frame)[0]
+
+
+def is_jpeg_ls(frame: bytes) -> bool:
+    """Whether a JPEG codestream is JPEG-LS. Raises CodestreamError if it has no frame header."""
+    position = 2
+    while True:
+        marker, _, position = _segment(frame, position)
+        if marker in _SOF:
+            return marker == _SOF_JPEG_LS
+        if marker == _SOS:
+            raise CodestreamError("the JPEG codestream has no frame header")
 
 
 def check_jpeg_end(frame: bytes) -> None:
@@ -121,5 +137,13 @@ def parse_jpeg2000(frame: bytes) -> Codestream:
 
 def check_jpeg2000_end(frame: bytes) -> None:
     """Raise IncompleteError unless the end-of-codestream marker is at the end, where padding may follow it."""
-    if not frame[-16:].rstrip(b"\0").endswith(_EOI):
+    if not frame.rstrip(b"\0").endswith(_EOI):
         raise IncompleteError("the JPEG 2000 codestream has no end")
+    if _SECOND_JPEG_2000.search(frame):
+        raise CodestreamError("the JPEG 2000 codestream has an end marker before the end of its data")
+
+
+def check_length(length: int, found: Codestream) -> None:
+    """Raise IncompleteError if `length` bytes are too few for a mammogram of the size that the frame header claims."""
+    if found.rows * found.columns > length * _MAX_PIXELS_PER_BYTE:
+        raise IncompleteError(f"the codestream is too short for {found.rows} x {found.columns} pixels")

@@ -34,7 +34,9 @@ import imagecodecs
 import numpy as np
 import numpy.typing as npt
 from pydicom import uid
+from pydicom.encaps import generate_fragments
 from pydicom.pixels.decoders.base import DecodeRunner, get_decoder
+from pydicom.uid import UID
 
 from maseg_nnunet.readers.codestream import (
     Codestream,
@@ -42,6 +44,7 @@ from maseg_nnunet.readers.codestream import (
     IncompleteError,
     check_jpeg2000_end,
     check_jpeg_end,
+    is_jpeg_ls,
     parse_jpeg,
     parse_jpeg2000,
 )
@@ -52,6 +55,10 @@ PLUGIN: Final = "maseg"
 _JPEG: Final = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEGLossless, uid.JPEGLosslessSV1)
 _JPEG_LS: Final = (uid.JPEGLSLossless, uid.JPEGLSNearLossless)
 _JPEG_2000: Final = (uid.JPEG2000Lossless, uid.JPEG2000, uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL, uid.HTJ2K)
+
+_JP2_BOX: Final = b"\0\0\0\x0cjP  "
+_CODESTREAMS: Final = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51", _JP2_BOX)
+_RLE_FIRST_OFFSET: Final = (64).to_bytes(4, "little")
 
 SYNTAXES: Final = (uid.RLELossless, *_JPEG, *_JPEG_LS, *_JPEG_2000)
 """The compressed transfer syntaxes that are decoded here (PS3.5 section 10 and annex A)."""
@@ -131,6 +138,31 @@ def decode(
     return pixels if pixels.dtype.isnative else pixels.astype(pixels.dtype.newbyteorder("="))
 
 
+def join_fragments(data: bytes) -> bytes:
+    """Join the fragments of the only frame in the encapsulated `data` (PS3.5 A.4).
+
+    The Basic Offset Table is not used: writers leave it out, or give it an offset for each fragment.
+    """
+    table, *fragments = generate_fragments(data)
+    if not fragments or table.startswith(_CODESTREAMS):
+        fragments.insert(0, table)
+    return b"".join(fragments)
+
+
+def syntax_of(frame: bytes, syntax: UID) -> UID:
+    """The transfer syntax of the codestream `frame`: `syntax`, or one of another family if the content shows that."""
+    family: tuple[UID, ...]
+    if frame.startswith((b"\xff\x4f\xff\x51", _JP2_BOX)):
+        family = _JPEG_2000
+    elif frame.startswith(_CODESTREAMS):
+        family = _JPEG_LS if is_jpeg_ls(frame) else _JPEG
+    elif frame[4:8] == _RLE_FIRST_OFFSET and frame[1:4] == bytes(3):
+        family = (uid.RLELossless,)
+    else:
+        return syntax
+    return syntax if syntax in family else family[-1]
+
+
 def inspect(frame: bytes, syntax: str, rows: int, columns: int, bits_allocated: int) -> Codestream:
     """Read the header of the compressed `frame` and check it against the values of the DICOM header.
 
@@ -173,6 +205,7 @@ def decode_frame(frame: bytes, runner: DecodeRunner) -> memoryview:
     inspect(frame, syntax, rows, columns, runner.bits_allocated)
     if syntax == uid.RLELossless:
         size = rows * columns * runner.bits_allocated // 8
+        frame = _without_padding(frame, rows * columns, runner.bits_allocated // 8)
         return memoryview(imagecodecs.dicomrle_decode(frame, f"<u{runner.bits_allocated // 8}", out=bytearray(size)))
     decoded = _decode(frame, syntax)
     if decoded.shape != (rows, columns):
@@ -187,6 +220,15 @@ def _decode(frame: bytes, syntax: str) -> npt.NDArray[Any]:
     if syntax in _JPEG_LS:
         return np.asarray(imagecodecs.jpegls_decode(frame))
     return np.asarray(imagecodecs.jpeg2k_decode(frame))
+
+
+def _without_padding(frame: bytes, pixels: int, segments: int) -> bytes:
+    """An RLE frame without zero bytes after its end, of which the decoder takes every two as one more sample."""
+    if not frame.endswith(b"\0\0"):
+        return frame
+    (last,) = struct.unpack_from("<L", frame, 4 * segments)
+    excess = 2 * (len(imagecodecs.packbits_decode(frame[last:])) - pixels)
+    return frame[:-excess] if excess > 0 and not frame[-excess:].strip(b"\0") else frame
 
 
 def _check_rle(frame: bytes, bits_allocated: int) -> None:

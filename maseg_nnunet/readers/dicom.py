@@ -127,6 +127,8 @@ def read_dicom(path: Path, *, spacing_mm: GivenSpacing | None, raw_windows: bool
     flags.update(lut_flags)
     if stored.shifted:
         flags.add(Flag.HIGH_BIT_SHIFTED)
+    if stored.relabelled:
+        flags.add(Flag.SYNTAX_CONTRADICTED)
     if stored.minimum == stored.maximum:
         flags.add(Flag.CONSTANT)
     mammogram = Mammogram(

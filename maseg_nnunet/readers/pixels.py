@@ -12,14 +12,14 @@ from typing import Final
 import numpy as np
 from pydicom import uid
 from pydicom.dataset import Dataset
-from pydicom.encaps import get_frame
+from pydicom.encaps import encapsulate
 from pydicom.uid import UID
 
 from maseg_nnunet.arrays import Pixels, Region
 from maseg_nnunet.errors import Reason, RefusedError
 from maseg_nnunet.readers import decoders
 from maseg_nnunet.readers.attributes import code, first_level, integer, is_present, items, levels, number, words
-from maseg_nnunet.readers.codestream import CodestreamError, IncompleteError
+from maseg_nnunet.readers.codestream import CodestreamError, IncompleteError, check_length
 from maseg_nnunet.readers.lut_table import read_table
 from maseg_nnunet.readers.refusals import check_megapixels
 
@@ -71,6 +71,7 @@ class Stored:
         maximum: Largest value outside the padding.
         limits: Least and largest value that a pixel could have.
         shifted: Whether HighBit required a shift.
+        relabelled: Whether the pixels were compressed otherwise than the transfer syntax says.
     """
 
     pixels: Pixels
@@ -78,6 +79,7 @@ class Stored:
     maximum: float
     limits: tuple[float, float]
     shifted: bool
+    relabelled: bool
 
 
 def read_layout(dataset: Dataset, max_megapixels: float) -> Layout:
@@ -133,7 +135,7 @@ def read_stored(dataset: Dataset, syntax: UID | None, layout: Layout) -> Stored:
     """
     check_decodable(syntax)
     modality = _read_modality(dataset, layout)
-    raw, shift = _decode(dataset, syntax, layout)
+    raw, shift, relabelled = _decode(dataset, syntax, layout)
     pixels, low, high = _stored_bits(raw, layout, shift)
     padding = _read_padding(dataset, layout)
     kept = None
@@ -153,11 +155,11 @@ def read_stored(dataset: Dataset, syntax: UID | None, layout: Layout) -> Stored:
         if black:
             np.copyto(pixels, black, where=~kept)
     pixels.setflags(write=False)
-    return Stored(pixels, *ends, limits, shifted=shift > 0)
+    return Stored(pixels, *ends, limits, shifted=shift > 0, relabelled=relabelled)
 
 
-def _decode(dataset: Dataset, syntax: UID | None, layout: Layout) -> tuple[Pixels, int]:
-    """The samples as encoded, shape (rows, columns), and the number of bits to shift them down by."""
+def _decode(dataset: Dataset, syntax: UID | None, layout: Layout) -> tuple[Pixels, int, bool]:
+    """The samples as encoded, the number of bits to shift them down by, and whether the transfer syntax was wrong."""
     try:
         element = dataset["PixelData"]
         data, vr = element.value, element.VR
@@ -172,8 +174,12 @@ def _decode(dataset: Dataset, syntax: UID | None, layout: Layout) -> tuple[Pixel
             raise RefusedError(Reason.NO_DECODER, "the pixel data are compressed, but TransferSyntaxUID is missing")
         syntax = uid.ExplicitVRLittleEndian if dataset.original_encoding[1] else uid.ExplicitVRBigEndian
     shift = layout.first_bit
+    relabelled = False
     if syntax in decoders.SYNTAXES:
-        shift = _check_frame(data, syntax, layout)
+        frame, content, shift = _check_frame(data, syntax, layout)
+        relabelled, syntax, data = content != syntax, content, encapsulate([frame])
+    elif data.startswith(_ITEM) and len(data) < layout.rows * layout.columns * layout.bits_allocated // 8:
+        raise RefusedError(Reason.UNREADABLE, f"the pixel data are compressed, but the header says {syntax.name}")
     else:
         _check_length(len(data), layout)
     try:
@@ -188,15 +194,23 @@ def _decode(dataset: Dataset, syntax: UID | None, layout: Layout) -> tuple[Pixel
         )
     except Exception:  # any error of a decoder on a damaged frame
         raise RefusedError(Reason.UNREADABLE, "the pixel data can't be decoded: the file is damaged") from None
-    return pixels, shift
+    return pixels, shift, relabelled
 
 
-def _check_frame(data: bytes, syntax: UID, layout: Layout) -> int:
-    """Check the codestream before it is decoded and return the shift. Raises RefusedError."""
+def _check_frame(data: bytes, syntax: UID, layout: Layout) -> tuple[bytes, UID, int]:
+    """Check the codestream before it is decoded. Raises RefusedError.
+
+    Returns:
+        The codestream, the transfer syntax that decodes it, and the shift.
+    """
+    if not data.startswith(_ITEM):
+        raise RefusedError(Reason.UNREADABLE, f"the pixel data are not compressed, but the header says {syntax.name}")
     try:
-        frame = get_frame(data, 0, number_of_frames=1)
-        found = decoders.inspect(frame, syntax, layout.rows, layout.columns, layout.bits_allocated)
-        decoders.check_end(frame, syntax)
+        frame = decoders.join_fragments(data)
+        content = decoders.syntax_of(frame, syntax)
+        found = decoders.inspect(frame, content, layout.rows, layout.columns, layout.bits_allocated)
+        decoders.check_end(frame, content)
+        check_length(len(frame), found)
     except IncompleteError as error:
         raise RefusedError(Reason.TRUNCATED, f"{error}") from error
     except CodestreamError as error:
@@ -204,7 +218,8 @@ def _check_frame(data: bytes, syntax: UID, layout: Layout) -> int:
     except Exception:  # pydicom raises many kinds of error on damaged encapsulation
         raise RefusedError(Reason.UNREADABLE, "the encapsulation of the pixel data is damaged") from None
     # If the codestream has fewer bits than HighBit needs, the samples were shifted before they were encoded.
-    return layout.first_bit if found.precision >= layout.first_bit + layout.bits_stored else 0
+    shift = layout.first_bit if found.precision >= layout.first_bit + layout.bits_stored else 0
+    return frame, content, shift
 
 
 def _check_length(length: int, layout: Layout) -> None:

@@ -1,3 +1,4 @@
+import struct
 import zlib
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from pydicom.encaps import encapsulate, get_frame
 from pydicom.pixels import pixel_array
 
 from maseg_nnunet.errors import Reason, RefusedError
+from maseg_nnunet.mammogram import Flag
 from maseg_nnunet.readers import decoders, read_mammogram
 from tests.readers.dicom_factory import LOSSLESS, LOSSY, encode_frame, make, picture, save, write
 
@@ -198,3 +200,82 @@ def test_a_colour_codestream_is_refused(tmp_path: Path) -> None:
     dataset.PixelData = encapsulate([imagecodecs.jpeg8_encode(np.dstack([picture(bits=8).astype(np.uint8)] * 3))])
     with pytest.raises(RefusedError, match="more than one sample"):
         read_mammogram(save(dataset, tmp_path / "image"))
+
+
+def item(data: bytes) -> bytes:
+    return b"\xfe\xff\x00\xe0" + struct.pack("<L", len(data)) + data
+
+
+@pytest.mark.parametrize("syntax", [uid.JPEGLosslessSV1, uid.JPEG2000Lossless, uid.RLELossless, uid.JPEGLSLossless])
+@pytest.mark.parametrize("table", ["an offset for each fragment", "0xFFFFFFFF", "none", "empty"])
+def test_a_wrong_basic_offset_table_is_not_used(tmp_path: Path, syntax: uid.UID, table: str) -> None:
+    if (table, syntax) == ("none", uid.RLELossless):
+        pytest.skip("an RLE frame has no mark that tells it from a table")
+    frame = encode_frame(picture(), syntax, 12)
+    parts = [frame[:400], frame[400:800], frame[800:]]
+    offsets = {
+        "an offset for each fragment": struct.pack("<3L", 0, 408, 816),
+        "0xFFFFFFFF": b"\xff" * 4,
+        "empty": b"",
+    }
+    first = [] if table == "none" else [item(offsets[table])]
+    dataset = make(syntax=syntax)
+    dataset.PixelData = b"".join(first + [item(part + b"\0" * (len(part) % 2)) for part in parts])
+    np.testing.assert_array_equal(read_mammogram(save(dataset, tmp_path / "image")).pixels, picture())
+
+
+@pytest.mark.parametrize("syntax", [uid.JPEG2000Lossless, uid.HTJ2KLossless, uid.RLELossless, uid.JPEGLSLossless])
+def test_zero_bytes_after_the_end_are_padding(tmp_path: Path, syntax: uid.UID) -> None:
+    dataset = make(syntax=syntax)
+    for count in (2, 30, 4000):
+        dataset.PixelData = encapsulate([encode_frame(picture(), syntax, 12) + bytes(count)])
+        np.testing.assert_array_equal(read_mammogram(save(dataset, tmp_path / "image")).pixels, picture())
+
+
+FAMILIES = [uid.JPEGLosslessSV1, uid.JPEG2000Lossless, uid.RLELossless, uid.JPEGLSLossless]
+
+
+@pytest.mark.parametrize("content", FAMILIES, ids=lambda syntax: syntax.keyword)
+@pytest.mark.parametrize("label", FAMILIES, ids=lambda syntax: syntax.keyword)
+def test_a_wrong_label_is_flagged(tmp_path: Path, label: uid.UID, content: uid.UID) -> None:
+    dataset = make(syntax=label)
+    dataset.PixelData = encapsulate([encode_frame(picture(), content, 12)])
+    read = read_mammogram(save(dataset, tmp_path / "image"))
+    np.testing.assert_array_equal(read.pixels, picture())
+    assert (Flag.SYNTAX_CONTRADICTED in read.flags) == (label != content)
+
+
+def test_two_codestreams_in_an_image_of_one_frame_are_refused(tmp_path: Path) -> None:
+    for syntax in (uid.JPEGLosslessSV1, uid.JPEG2000Lossless):
+        dataset = make(syntax=syntax)
+        dataset.PixelData = encapsulate([encode_frame(picture(), syntax, 12)] * 2)
+        with pytest.raises(RefusedError, match="before the end of its data"):
+            read_mammogram(save(dataset, tmp_path / "image"))
+
+
+def test_a_tiny_codestream_that_claims_a_huge_image_is_refused_before_it_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoders, "decode", lambda *_, **__: pytest.fail("decoded"))
+    frame = bytearray(encode_frame(picture(), uid.JPEG2000Lossless, 12))
+    struct.pack_into(">2L", frame, 8, 9000, 13000)
+    struct.pack_into(">2L", frame, 24, 9000, 13000)
+    dataset = make(syntax=uid.JPEG2000Lossless, Rows=13000, Columns=9000, ImagerPixelSpacing=["0.02", "0.02"])
+    dataset.PixelData = encapsulate([bytes(frame)])
+    with pytest.raises(RefusedError, match="too short for 13000 x 9000 pixels") as caught:
+        read_mammogram(save(dataset, tmp_path / "image"))
+    assert caught.value.reason is Reason.TRUNCATED
+
+
+def test_what_contradicts_the_transfer_syntax_and_is_not_decoded_is_named(tmp_path: Path) -> None:
+    dataset = make(syntax=uid.ExplicitVRLittleEndian)
+    dataset.PixelData = encapsulate([encode_frame(picture(), uid.JPEG2000Lossless, 12)])
+    with pytest.raises(RefusedError, match="are compressed, but the header says Explicit VR Little Endian"):
+        read_mammogram(save(dataset, tmp_path / "image"))
+    path = write(tmp_path / "image", syntax=uid.ExplicitVRLittleEndian)
+    old = b"UI\x14\x00" + uid.ExplicitVRLittleEndian.encode().ljust(20, b"\0")
+    new = b"UI\x14\x00" + uid.RLELossless.encode().ljust(20, b"\0")
+    assert old in path.read_bytes()
+    path.write_bytes(path.read_bytes().replace(old, new, 1))
+    with pytest.raises(RefusedError, match="are not compressed, but the header says RLE Lossless"):
+        read_mammogram(path)

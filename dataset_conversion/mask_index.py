@@ -66,7 +66,7 @@ class MaskIndex:
 def stem(path: Path) -> str:
     """The file's name without the suffix of an image or mask format. Other dots are part of the name, as in a UID."""
     name = path.name
-    for suffix in (*_SUFFIXES, ".dicom", ".ima", ".pgm"):
+    for suffix in (*_SUFFIXES, ".dicom", ".ima", ".tif", ".tiff", ".pgm", ".jpg", ".jpeg"):
         if name.lower().endswith(suffix):
             return name[: -len(suffix)]
     return name

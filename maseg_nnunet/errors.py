@@ -80,13 +80,13 @@ _UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\
 
 _MEANINGS: Final = {
     Reason.UNREADABLE: "The file can't be opened, or its content is damaged: copy or export it again.",
-    Reason.NOT_DICOM: "The file is neither DICOM nor PGM or PNG: leave it out, or convert it.",
+    Reason.NOT_DICOM: "The file is not DICOM, PNG, TIFF, PGM or JPEG, which are read: leave it out, or convert it.",
     Reason.WRONG_MODALITY: "The object is not a mammogram by its SOP class, Modality or body part: leave it out.",
     Reason.MULTI_FRAME: "The object has several frames, as tomosynthesis has: give the synthetic 2D image instead.",
     Reason.NO_PIXELS: "The object has no pixel data, or not of an integer type: export it again with its pixels.",
     Reason.TRUNCATED: "The file ends early: copy it again.",
     Reason.NO_DECODER: "Nothing installed decodes the transfer syntax: do as the message says, or decompress the file.",
-    Reason.COLOUR: "The image has colour channels or a palette: save it as gray, MONOCHROME1 or MONOCHROME2.",
+    Reason.COLOUR: "The image has colours or transparency: save it as gray, MONOCHROME1 or MONOCHROME2.",
     Reason.NO_SPACING: "The file has no pixel spacing: give it with --spacing-mm.",
     Reason.BAD_SPACING: "The pixel spacing or the size in mm is impossible: correct the header or --spacing-mm.",
     Reason.TOO_LARGE: "The file or image is above the limit of size: check that it is a mammogram.",

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def inspect(
-    files: Annotated[list[Path], typer.Argument(help="DICOM, PNG or PGM files, or folders of them.")],
+    files: Annotated[list[Path], typer.Argument(help="DICOM, PNG, TIFF, PGM or JPEG files, or folders of them.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list instead of text.")] = False,
     preview: Annotated[
         Path | None,
@@ -67,7 +67,9 @@ def inspect(
         if not as_json:
             typer.echo("\n".join(_lines(inspection)))
     if strays:
-        typer.echo(f"{strays} file{'s are' if strays > 1 else ' is'} neither DICOM nor PNG or PGM: skipped", err=True)
+        typer.echo(
+            f"{strays} file{'s are' if strays > 1 else ' is'} not DICOM, PNG, TIFF, PGM or JPEG: skipped", err=True
+        )
     if as_json:
         typer.echo(json.dumps([inspection.to_json() for inspection in inspections], indent=2))
     if any(inspection.refusal for inspection in inspections):

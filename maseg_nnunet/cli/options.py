@@ -20,7 +20,9 @@ from maseg_nnunet.console import WorkersOption as WorkersOption
 
 InputsArgument = Annotated[
     list[Path],
-    typer.Argument(help="DICOM, PNG or PGM files, folders of them, or text files (.txt) that list them, one per line."),
+    typer.Argument(
+        help="DICOM, PNG, TIFF, PGM or JPEG files, folders of them, or text files (.txt) that list them, one per line."
+    ),
 ]
 ResultsOption = Annotated[
     Path,

@@ -107,7 +107,7 @@ class Segmenter:
         """Segment one mammogram.
 
         Args:
-            image: The path of a DICOM, PNG or PGM file, a `Mammogram` as `read_mammogram` returns it, or an array
+            image: The path of a file, a `Mammogram` as `read_mammogram` returns it, or an array
                 (rows, columns) of finite integers or floating-point numbers. An array is displayed over its full
                 range; dense tissue must have the larger values.
             spacing: Pixel spacing in mm, one number or (row, column). It is needed for an array and for a file that

@@ -19,7 +19,7 @@ from maseg_nnunet.errors import UsageError, as_text
 from maseg_nnunet.files import is_folder, walk
 from maseg_nnunet.writers.results import ENDINGS, PREVIEW_ENDING, Format
 
-SUFFIXES: Final = (".dcm", ".dicom", ".ima", "", ".png", ".pgm")
+SUFFIXES: Final = (".dcm", ".dicom", ".ima", "", ".png", ".tif", ".tiff", ".pgm", ".jpg", ".jpeg")
 """Endings that are removed for a result's name, in the order of preference. "" stands for any other ending."""
 
 LIST_SUFFIX: Final = ".txt"

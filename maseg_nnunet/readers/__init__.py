@@ -1,4 +1,6 @@
-"""Read mammograms from DICOM, PGM and PNG files. The format is recognised by the content, never by the file's name.
+"""Read mammograms from DICOM, PNG, TIFF, PGM and JPEG files.
+
+The format is recognised by the content, never by the file's name.
 
 `read_mask` is in `masks.py`, because masks come in other formats and need other libraries.
 """
@@ -30,7 +32,7 @@ def read_mammogram(
     raw_windows: bool = False,
     max_megapixels: float = MAX_MEGAPIXELS,
 ) -> Mammogram:
-    """Read one mammogram from a DICOM, PGM or PNG file.
+    """Read one mammogram from a DICOM, PNG, TIFF, PGM or JPEG file.
 
     The DICOM objects that are read have one frame: Digital Mammography X-Ray Image (PS3.3 A.27), Breast Tomosynthesis
     with one frame (A.55), and Computed Radiography, Digital X-Ray and Secondary Capture of a breast. An image whose
@@ -83,18 +85,18 @@ def read_header(path: str | os.PathLike[str], *, max_megapixels: float = MAX_MEG
 
     Raises:
         RefusedError: The same reasons as `read_mammogram`, as far as the header shows them, but not for a missing
-            spacing. NOT_DICOM for PGM and PNG, which have no header.
+            spacing. NOT_DICOM for PNG, TIFF, PGM and JPEG, which have no header.
     """
     path = Path(path)
     if is_film_file(path):
-        raise RefusedError(Reason.NOT_DICOM, "a PGM or PNG has no header")
+        raise RefusedError(Reason.NOT_DICOM, "a PNG, TIFF, PGM or JPEG has no DICOM header")
     from maseg_nnunet.readers.dicom import read_dicom_header
 
     return read_dicom_header(path, max_megapixels)
 
 
 def is_film_file(path: Path) -> bool:
-    """Whether a file is a PGM or PNG, by its content. Raises RefusedError (UNREADABLE) if it can't be read."""
+    """Whether a file is a PNG, TIFF, PGM or JPEG, by its content. Raises RefusedError if it can't be read."""
     from maseg_nnunet.readers.film import is_film
 
     return is_film(read_start(path))

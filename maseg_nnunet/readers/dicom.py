@@ -182,9 +182,7 @@ def _load(path: Path, max_bytes: float, *, pixels: bool) -> tuple[FileDataset, i
         if not start:
             raise RefusedError(Reason.TRUNCATED, "the file is empty")
         if not is_dicom(start):
-            raise RefusedError(
-                Reason.NOT_DICOM, "the file has neither a DICOM preamble nor the first element of a data set"
-            )
+            raise RefusedError(Reason.NOT_DICOM, "the file is not DICOM, PNG, TIFF, PGM or JPEG, which are read")
         if pixels:
             _check_size(file, max_bytes)
         is_deflated = _DEFLATED in start
@@ -201,7 +199,7 @@ def _load(path: Path, max_bytes: float, *, pixels: bool) -> tuple[FileDataset, i
     if not dataset:
         if start[_PREAMBLE : _PREAMBLE + 4] == _MAGIC:
             raise RefusedError(Reason.TRUNCATED, "the file ends before its data set")
-        raise RefusedError(Reason.NOT_DICOM, "no DICOM element could be read")
+        raise RefusedError(Reason.NOT_DICOM, "the file is not DICOM, PNG, TIFF, PGM or JPEG, which are read")
     return dataset, end if end < size else None
 
 

@@ -24,7 +24,7 @@ from maseg_nnunet.errors import Reason, RefusedError
 from maseg_nnunet.labels import Label
 from maseg_nnunet.readers.dicom import is_dicom
 from maseg_nnunet.readers.dicom_seg import check_mask_size, read_instance_uid, read_seg
-from maseg_nnunet.readers.film import is_film, read_gray
+from maseg_nnunet.readers.film import JPEG_MAGIC, is_film, read_gray
 from maseg_nnunet.readers.refusals import read_start, refused_as
 
 _ITK: Final = {
@@ -59,7 +59,8 @@ def read_mask(path: str | os.PathLike[str], shape: tuple[int, int], labels: Mapp
     path = Path(path)
     with refused_as(Reason.MASK_UNREADABLE):
         start = read_start(path)
-    if is_film(start):
+    # The values of a JPEG are not exact.
+    if is_film(start) and not start.startswith(JPEG_MAGIC):
         values: npt.NDArray[Any] = _read_png(path, shape)
     elif is_dicom(start):
         return read_seg(path, shape, labels)

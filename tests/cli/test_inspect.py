@@ -157,7 +157,7 @@ def test_a_folder_is_read_as_predict_reads_it(maseg: Run, ge: Path, tmp_path: Pa
     (folder / "notes.csv").write_text("not an image")
     (folder / "DICOMDIR").write_text("an index")
     answer = maseg("inspect", folder, "--json", "--preview", folder / "out")
-    assert answer.status == 0 and "1 file is neither DICOM nor PNG or PGM: skipped" in answer.err
+    assert answer.status == 0 and "1 file is not DICOM, PNG, TIFF, PGM or JPEG: skipped" in answer.err
     assert sorted(Path(entry["file"]).name for entry in json.loads(answer.out)) == ["IM1", "image.dcm"]
     assert sorted(path.name for path in (folder / "out").iterdir()) == ["IM1.png", "image.png"]
     (folder / "bad.dcm").write_text("not an image")

@@ -186,3 +186,11 @@ def test_names_that_are_not_text_leave_every_result_readable(settings: PredictSe
     assert "'=1+1.dcm," in texts[2]
     assert (settings.output / os.fsdecode(b"caf\xe9.nii.gz")).is_file()
     assert predict([tmp_path / "exams"], chosen, resume=True).counts == {Status.EARLIER: 4}
+
+
+@pytest.mark.parametrize("name", ["x.tif", "x.TIFF", "x.jpg", "x.jpeg", "x.png", "x.pgm"])
+def test_scans_of_every_format_are_found_in_a_folder(tmp_path: Path, name: str) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / name).write_bytes(b"")
+    (source,) = find_sources([tmp_path / "in"], tmp_path / "out")
+    assert source.is_named_image and source.stem == "x"

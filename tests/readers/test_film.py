@@ -23,7 +23,33 @@ def pgm(pixels: np.ndarray, largest: int, header: str = "P5\n{columns} {rows}\n{
 
 
 def png(pixels: np.ndarray) -> bytes:
-    return cv2.imencode(".png", pixels)[1].tobytes()
+    return encode(".png", pixels)
+
+
+def encode(suffix: str, pixels: np.ndarray) -> bytes:
+    return cv2.imencode(suffix, pixels)[1].tobytes()
+
+
+def palette_png(pixels: np.ndarray) -> bytes:
+    """A PNG whose palette has the grays in reverse, so that an index is not a gray."""
+    rows, columns = pixels.shape
+    header = struct.pack(">LLBBBBB", columns, rows, 8, 3, 0, 0, 0)
+    grays = b"".join(bytes([255 - index] * 3) for index in range(256))
+    lines = b"".join(b"\0" + line.tobytes() for line in 255 - pixels)
+    chunks = chunk(b"IHDR", header) + chunk(b"PLTE", grays) + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND")
+    return b"\x89PNG\r\n\x1a\n" + chunks
+
+
+def chunk(kind: bytes, data: bytes = b"") -> bytes:
+    return struct.pack(">L", len(data)) + kind + data + struct.pack(">L", zlib.crc32(kind + data))
+
+
+def white_is_zero(pixels: np.ndarray) -> bytes:
+    """An uncompressed TIFF of which 0 is white."""
+    content = bytearray(cv2.imencode(".tif", np.invert(pixels), [cv2.IMWRITE_TIFF_COMPRESSION, 1])[1].tobytes())
+    at = content.index(struct.pack("<HHLH", 262, 3, 1, 1))
+    struct.pack_into("<H", content, at + 8, 0)
+    return bytes(content)
 
 
 def refusal(path: Path, content: bytes, **options: object) -> Reason:
@@ -44,6 +70,14 @@ def refusal(path: Path, content: bytes, **options: object) -> Reason:
         (pgm(GRAY8, 255) + b"more", GRAY8),
         (png(GRAY8), GRAY8),
         (png(GRAY16), GRAY16),
+        (png(np.dstack([GRAY8] * 3)), GRAY8),
+        (png(np.dstack([GRAY16] * 3 + [np.full_like(GRAY16, 65535)])), GRAY16),
+        (palette_png(GRAY8), GRAY8),
+        (encode(".tif", GRAY8), GRAY8),
+        (encode(".tif", GRAY16), GRAY16),
+        (encode(".tif", np.dstack([GRAY8] * 3)), GRAY8),
+        (white_is_zero(GRAY8), GRAY8),
+        (white_is_zero(GRAY16), GRAY16),
     ],
 )
 @pytest.mark.parametrize("name", ["film.pgm", "film.png", "film", "film.dcm"])
@@ -58,6 +92,20 @@ def test_gray_images(tmp_path: Path, content: bytes, pixels: np.ndarray, name: s
     assert (lut.explanation, lut.function) == (FULL_RANGE, Function.LINEAR_EXACT)
     assert (lut.center - lut.width / 2, lut.center + lut.width / 2) == (pixels.min(), pixels.max())
     assert not read.luts.inverted
+
+
+@pytest.mark.parametrize("pixels", [GRAY8, np.dstack([GRAY8] * 3)])
+def test_a_jpeg_is_read(tmp_path: Path, pixels: np.ndarray) -> None:
+    (tmp_path / "film").write_bytes(encode(".jpg", pixels))
+    read = read_mammogram(tmp_path / "film", spacing_mm=0.2)
+    assert read.shape == GRAY8.shape
+    assert np.abs(read.pixels.astype(int) - GRAY8).max() < 20
+
+
+def test_what_is_refused_says_which_formats_are_read(tmp_path: Path) -> None:
+    (tmp_path / "film").write_bytes(b"GIF89a" + bytes(200))
+    with pytest.raises(RefusedError, match="not DICOM, PNG, TIFF, PGM or JPEG"):
+        read_mammogram(tmp_path / "film")
 
 
 def test_the_same_picture_scales_alike_from_either_kind_of_file(tmp_path: Path) -> None:
@@ -104,14 +152,18 @@ def huge_png() -> bytes:
     )
 
 
-def chunk(kind: bytes, data: bytes = b"") -> bytes:
-    return struct.pack(">L", len(data)) + kind + data + struct.pack(">L", zlib.crc32(kind + data))
-
-
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (png(np.dstack([GRAY8] * 3)), Reason.COLOUR),
+        (png(np.dstack([GRAY8, GRAY8, GRAY8 + 1])), Reason.COLOUR),
+        (encode(".tif", np.dstack([GRAY8, GRAY8, GRAY8 + 1])), Reason.COLOUR),
+        (encode(".tif", GRAY16)[:-150], Reason.TRUNCATED),
+        (encode(".tif", GRAY16)[:6], Reason.TRUNCATED),
+        (encode(".tif", GRAY16.astype(np.float32)), Reason.UNREADABLE),
+        (cv2.imencodemulti(".tif", [GRAY8, GRAY8])[1].tobytes(), Reason.MULTI_FRAME),
+        (encode(".jpg", np.dstack([GRAY8, GRAY8, 255 - GRAY8])), Reason.COLOUR),
+        (encode(".jpg", GRAY8)[:-20], Reason.TRUNCATED),
+        (b"GIF89a" + bytes(200), Reason.NOT_DICOM),
         (png(np.dstack([GRAY8] * 4)), Reason.COLOUR),
         (png(GRAY8)[:-20], Reason.TRUNCATED),
         (png(GRAY8)[:200], Reason.TRUNCATED),

@@ -111,7 +111,7 @@ def test_a_narrow_image_is_not_taken_for_a_volume(tmp_path: Path) -> None:
 def test_several_values_a_pixel_are_refused(tmp_path: Path) -> None:
     sitk.WriteImage(sitk.GetImageFromArray(np.dstack([MASK, MASK]), isVector=True), str(tmp_path / "mask.nrrd"))
     assert refusal(tmp_path / "mask.nrrd").reason is Reason.MASK_UNREADABLE
-    cv2.imwrite(str(tmp_path / "mask.png"), np.dstack([MASK] * 3))
+    cv2.imwrite(str(tmp_path / "mask.png"), np.dstack([MASK, MASK, 1 - MASK]))
     assert refusal(tmp_path / "mask.png").reason is Reason.MASK_UNREADABLE
 
 

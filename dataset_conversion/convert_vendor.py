@@ -229,7 +229,7 @@ def _show(request: Request, report: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from maseg_nnunet.errors import DatasetError
+    from maseg_nnunet.errors import DatasetError, Reason
 
     console = Console()
     table = Table(title=request.dataset.title, title_justify="left")
@@ -249,7 +249,9 @@ def _show(request: Request, report: dict[str, Any]) -> None:
             "check that no PatientID is shared by several women"
         )
     for reason, count in report["rejected"].items():
-        console.print(f"rejected: {count} {reason}")
+        console.print(
+            f"rejected: {count} file{'s' if count > 1 else ''}: {reason}: {Reason(reason).remedy}", soft_wrap=True
+        )
     if report["rejected"]:
         console.print(f"the reason for each is in {request.folder / 'rejected.csv'}, its path in sources.csv")
     if not sum(report["subsets"].values()):

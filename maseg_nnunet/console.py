@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import logging
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -62,6 +63,28 @@ SchedulerOption = Annotated[
     ),
 ]
 WorkersOption = Annotated[int, typer.Option("--workers", metavar="N", min=1, help=WORKERS_HELP)]
+
+
+class Problems:
+    """Files that can't be used, grouped by the reason, for the terminal: a folder may have thousands of them."""
+
+    def __init__(self) -> None:
+        self._groups: dict[tuple[str, str], tuple[int, str, set[str]]] = {}
+
+    def add(self, status: str, file: str, detail: str) -> None:
+        """Add a file. `detail` is REASON or REASON: TEXT, and the reason makes the group."""
+        reason, _, text = detail.partition(": ")
+        count, first, texts = self._groups.get((status, reason), (0, file, set()))
+        if len(texts) < 2:  # two show that they differ
+            texts.add(text)
+        self._groups[status, reason] = count + 1, first, texts
+
+    def lines(self) -> Iterator[str]:
+        """Yield a line for each group. A single file is named; the text is shown if it is that of all files."""
+        for (status, reason), (count, first, texts) in self._groups.items():
+            files = first if count == 1 else f"{count} files"
+            text = next(iter(texts)) if len(texts) == 1 else f"{first} and others"
+            yield as_text(f"{status}: {files}: {reason}{f': {text}' if text else ''}")
 
 
 def run(app: typer.Typer) -> None:

@@ -74,6 +74,11 @@ class Reason(str, Enum):
         """What is wrong with the file and what a user can do about it, as one sentence."""
         return _MEANINGS[self]
 
+    @property
+    def remedy(self) -> str:
+        """What a user can do about it: the part of `meaning` after the colon."""
+        return self.meaning.partition(": ")[2].rstrip(".")
+
 
 _UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters, also those that change the direction of text, and surrogates."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from maseg_nnunet.console import run
+from maseg_nnunet.console import Problems, run
 from maseg_nnunet.errors import ModelError, UsageError, place_of, reason_of
 
 
@@ -70,3 +70,16 @@ def test_a_path_that_is_no_text_can_be_printed(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
     ended = subprocess.run([sys.executable, "-c", "\n".join(lines)], env=environment, capture_output=True, check=False)
     assert (ended.returncode, ended.stdout) == (0, b"results in M\xfcller\n"), ended.stderr
+
+
+def test_problems_are_grouped_by_their_reason() -> None:
+    problems = Problems()
+    for number in range(3):
+        problems.add("refused", f"{number}.png", "no spacing: give it with --spacing-mm")
+        problems.add("refused", f"{number}.dcm", f"too large: {number} pixels")
+    problems.add("failed", "3.png", "out of memory")
+    assert list(problems.lines()) == [
+        "refused: 3 files: no spacing: give it with --spacing-mm",
+        "refused: 3 files: too large: 0.dcm and others",
+        "failed: 3.png: out of memory",
+    ]

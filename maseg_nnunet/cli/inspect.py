@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from maseg_nnunet.cli.options import RawWindowsOption, SpacingOption
+from maseg_nnunet.console import Problems
 
 if TYPE_CHECKING:
     from maseg_nnunet.readers.inspection import InspectedLut, Inspection
@@ -32,7 +33,8 @@ def inspect(
     Prints vendor, view, side, size, spacing, look-up tables and flags. Nothing that identifies a patient is shown. The
     look-up table marked with * is the one that maseg predict uses. The exit status is 1 if a file is rejected.
 
-    In a folder, the files that maseg predict would read are shown.
+    In a folder, the files that maseg predict would read are shown, and those that it would reject are counted by
+    their reason.
 
     Example: maseg inspect exam/image.dcm --preview image.png
     """
@@ -44,7 +46,9 @@ def inspect(
     from maseg_nnunet.readers.inspection import inspect_file
     from maseg_nnunet.writers.png import write_displayed
 
+    named = set(files)
     files, unnamed = _expanded(files, preview)
+    problems = Problems()
     places = _preview_paths(files, preview)
     # Not Path.resolve(), which fails on a link to itself before Python 3.13.
     sources = {os.path.realpath(file) for file in files}
@@ -64,8 +68,12 @@ def inspect(
                 typer.echo(f"no preview of {file.name}: a name may be burned into its pixels", err=True)
             else:
                 write_displayed(place, mammogram.displayed())
-        if not as_json:
+        if inspection.refusal and file not in named:
+            problems.add("rejected", file.name, f"{inspection.reason}: {inspection.refusal}")
+        elif not as_json:
             typer.echo("\n".join(_lines(inspection)))
+    for line in problems.lines():
+        typer.echo(line, err=True)
     if strays:
         typer.echo(
             f"{strays} file{'s are' if strays > 1 else ' is'} not DICOM, PNG, TIFF, PGM or JPEG: skipped", err=True

@@ -22,6 +22,7 @@ from maseg_nnunet.cli.options import (
     StatisticsOption,
     TtaOption,
 )
+from maseg_nnunet.console import Problems
 from maseg_nnunet.errors import as_text
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def predict(
     path and name of the image: a/b/x.dcm gives a/b/x.nii.gz, x.png or x_seg.dcm, depending on --format, and
     x_preview.png. outcomes.jsonl has a line for each file.
 
-    A file that can't be used is reported with the reason, and the others are segmented. The exit status is then 1.
+    Files that can't be used are reported by their reason, and the others are segmented. The exit status is then 1.
     Interrupt with Ctrl-C, and continue with --resume. A model that was trained with --raw-windows uses it by itself.
 
     \b
@@ -80,9 +81,16 @@ def predict(
     formats = parse_formats(format_)
     found = find_model(model).absolute()
     from maseg_nnunet.errors import DatasetError
-    from maseg_nnunet.prediction.journal import Status
+    from maseg_nnunet.prediction.journal import JOURNAL, Status
     from maseg_nnunet.prediction.predict import predict as run
     from maseg_nnunet.prediction.segment_file import PredictSettings
+
+    problems = Problems()
+
+    def count(outcome: FileOutcome) -> None:
+        counter.advance()
+        if outcome.status.is_bad:
+            problems.add(outcome.status.value, outcome.file, outcome.detail)
 
     settings = PredictSettings(
         model=found,
@@ -98,25 +106,25 @@ def predict(
         max_megapixels=max_megapixels,
     )
     with interrupted_by_sigterm(), FileCounter("loading the model") as counter:
-        summary = run(
-            inputs,
-            settings,
-            workers=workers,
-            scheduler=scheduler,
-            resume=resume,
-            report=report,
-            progress=lambda outcome: counter.advance(_problem(outcome)),
-        )
+        try:
+            summary = run(
+                inputs,
+                settings,
+                workers=workers,
+                scheduler=scheduler,
+                resume=resume,
+                report=report,
+                progress=count,
+            )
+        finally:
+            for line in problems.lines():
+                counter.show(line)
     counts = ", ".join(f"{count} {status.value}" for status, count in summary.counts.most_common())
     typer.echo(f"{counts} in {summary.wall:.1f} s; results in {as_text(str(output))}")
     for flag, count in summary.flags.most_common():
         typer.echo(f"flagged: {count} {flag}")
     if summary.bad:
+        typer.echo(f"the reason for each file is in {as_text(str(output / JOURNAL))}")
         raise typer.Exit(1)
     if set(summary.counts) == {Status.IGNORED}:
         raise DatasetError("no image was found")
-
-
-def _problem(outcome: FileOutcome) -> str:
-    """What to print about a file that can't be used or has failed, "" for any other."""
-    return as_text(f"{outcome.status.value}: {outcome.file}: {outcome.detail}") if outcome.status.is_bad else ""

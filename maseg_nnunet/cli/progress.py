@@ -34,10 +34,12 @@ class FileCounter:
     def __exit__(self, *unused: object) -> None:
         self._bar.stop()
 
-    def advance(self, problem: str = "") -> None:
-        """Count one file, and print `problem` above the counter if it is not empty."""
+    def advance(self) -> None:
+        """Count one file."""
         self._count += 1
         rate = self._count / max(time.monotonic() - self._begin, 1e-3)
         self._bar.update(self._task, description=f"{self._count} {self._unit}, {rate:.1f} per second")
-        if problem:
-            self._bar.console.print(problem, markup=False, highlight=False, soft_wrap=True)
+
+    def show(self, line: str) -> None:
+        """Print a line above the counter."""
+        self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -162,4 +162,15 @@ def test_a_folder_is_read_as_predict_reads_it(maseg: Run, ge: Path, tmp_path: Pa
     assert sorted(path.name for path in (folder / "out").iterdir()) == ["IM1.png", "image.png"]
     (folder / "bad.dcm").write_text("not an image")
     answer = maseg("inspect", folder)
-    assert answer.status == 1 and "bad.dcm" in answer.out and "notes.csv" not in answer.out
+    assert answer.status == 1 and "rejected: bad.dcm: not DICOM" in answer.err and "notes.csv" not in answer.out
+
+
+def test_what_a_folder_has_in_vain_is_counted_by_its_reason(maseg: Run, tmp_path: Path) -> None:
+    (tmp_path / "films").mkdir()
+    for number in range(5):
+        cv2.imwrite(str(tmp_path / "films" / f"{number}.png"), np.arange(64, dtype=np.uint8).reshape(8, 8))
+    answer = maseg("inspect", tmp_path / "films")
+    assert answer.status == 1 and answer.out == ""
+    (line,) = answer.err.splitlines()
+    assert line.startswith("rejected: 5 files: no spacing: ") and "--spacing-mm" in line
+    assert len(json.loads(maseg("inspect", tmp_path / "films", "--json").out)) == 5

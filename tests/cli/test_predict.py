@@ -220,3 +220,15 @@ def test_flags_of_image_and_mask_reach_terminal_journal_and_report(maseg: Run, m
     for flag in flags:
         assert f"flagged: 1 {flag}" in answer.out
         assert report["flags"][flag] == 1 and flag in report["files"][0]["flags"] and flag in journal
+
+
+def test_files_with_one_reason_are_one_line_and_each_is_in_the_journal(maseg: Run, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "films").mkdir()
+    for number in range(5):
+        cv2.imwrite(str(tmp_path / "films" / f"{number}.png"), gradient().astype(np.uint8))
+    answer = maseg("predict", tmp_path / "films", "-o", tmp_path / "out", "--model", model, "--device", "cpu")
+    assert answer.status == 1
+    (line,) = [line for line in answer.err.splitlines() if "refused" in line]
+    assert line.startswith("refused: 5 files: no spacing: ") and "--spacing-mm" in line
+    assert "outcomes.jsonl" in answer.out
+    assert [status for status, _ in outcomes_of(tmp_path / "out").values()] == ["refused"] * 5

@@ -21,6 +21,18 @@ def test_command(films: Path, tmp_path: Path, convert_vendor: Run, monkeypatch: 
     assert all(path.is_absolute() and path.is_file() for path in sources)
 
 
+def test_rejected_files_are_counted_by_their_reason(films: Path, tmp_path: Path, convert_vendor: Run) -> None:
+    (tmp_path / "masks").mkdir()
+    one, *others = sorted((films / "masks").iterdir())
+    (tmp_path / "masks" / one.name).write_bytes(one.read_bytes())
+    options = "--name", "mini_mias", "--masks", tmp_path / "masks", "--output", tmp_path / "out", "--workers", 1
+    done = convert_vendor("--input", films / "films", *options)
+    (line,) = [line for line in done.out.splitlines() if line.startswith("rejected")]
+    assert line == f"rejected: {len(others)} files: mask missing: name masks as images, or list them in a CSV file"
+    (listed,) = (tmp_path / "out").rglob("rejected.csv")
+    assert len(table(listed)) == len(others)
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [

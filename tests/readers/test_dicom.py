@@ -180,7 +180,7 @@ def test_a_synthetic_image_keeps_everything_in_functional_groups(tmp_path: Path)
         b"\x08",
         b"hello, this is a text that goes on and on" * 10,
         b"%PDF-1.7" + b"\0" * 500,
-        b"\xff\xd8\xff\xe0" + b"\0" * 500,
+        b"GIF89a" + b"\0" * 500,
         b"PK\x03\x04" + b"\0" * 500,
         b"\0" * 1000,
     ],

@@ -191,7 +191,7 @@ def test_refusals(tmp_path: Path, content: bytes, reason: Reason) -> None:
 
 def test_damage_is_refused_or_harmless(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
-    for content in (png(GRAY16), pgm(GRAY16, 65535)):
+    for content in (png(GRAY16), pgm(GRAY16, 65535), encode(".tif", GRAY16), encode(".jpg", GRAY8)):
         for _ in range(60):
             broken = bytearray(content)
             for position in rng.integers(0, len(content), 3):

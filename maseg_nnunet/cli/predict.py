@@ -121,8 +121,8 @@ def predict(
                 counter.show(line)
     counts = ", ".join(f"{count} {status.value}" for status, count in summary.counts.most_common())
     typer.echo(f"{counts} in {summary.wall:.1f} s; results in {as_text(str(output))}")
-    for flag, count in summary.flags.most_common():
-        typer.echo(f"flagged: {count} {flag}")
+    for flag, number in summary.flags.most_common():
+        typer.echo(f"flagged: {number} {flag}")
     if summary.bad:
         typer.echo(f"the reason for each file is in {as_text(str(output / JOURNAL))}")
         raise typer.Exit(1)

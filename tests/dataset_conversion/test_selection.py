@@ -111,7 +111,7 @@ def test_a_raw_twin_that_is_stored_mirrored_gets_no_mask(
     rows = read_manifest(tmp_path / "out")
     raw = [row for row in rows if row.intent == "raw"]
     if is_mirrored:
-        assert not raw and report["rejected"] == {"no mask": 8}
+        assert not raw and report["rejected"] == {"mask missing": 8}
         assert "stored mirrored" in (tmp_path / "out" / "rejected.csv").read_text()
     else:
         assert len(raw) == 8 and not report["rejected"]

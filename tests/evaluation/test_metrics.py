@@ -126,6 +126,17 @@ def test_false_positive_is_large_above_one_per_cent(pixels, large):
     assert (score.false_positive, score.large_false_positive) == (pixels > 0, large)
 
 
+@pytest.mark.parametrize(("rows", "muscle", "large"), [(5, 1, False), (20, 2, True)])
+def test_a_large_false_positive_is_measured_against_the_references_breast(rows, muscle, large):
+    """100 pixels of breast in the reference; half or twice as many in the prediction must not matter."""
+    reference = np.zeros((21, 10), np.uint8)
+    reference[:10] = 1
+    prediction = np.zeros_like(reference)
+    prediction[:rows] = 1
+    prediction[20, :muscle] = 2
+    assert score_case(prediction, reference, SPACING).large_false_positive == large
+
+
 def test_shapes_must_agree():
     with pytest.raises(ValueError, match="shape"):
         score_case(np.zeros((3, 4), np.uint8), np.zeros((4, 3), np.uint8), SPACING)

@@ -1,6 +1,8 @@
 """The paper's layout and rounding, on a small made-up data set with numbers calculated by hand."""
 
 import math
+import re
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -196,3 +198,26 @@ def test_distances_only_where_the_reference_has_the_class():
 def test_markdown():
     table = ReportTable("k", "A title", pd.DataFrame([["x|y", "1"]], columns=["Name", "n"]), ("A note.",))
     assert markdown(table) == "**A title**\n\n| Name | n |\n| --- | ---: |\n| x\\|y | 1 |\n\nA note.\n"
+
+
+def test_every_published_figure_is_in_the_paper():
+    paper = Path(__file__).parents[3] / "shared" / "paper.txt"
+    if not paper.is_file():
+        pytest.skip("the paper's text is missing: it was expected in ../shared/paper.txt")
+    text = paper.read_text(encoding="utf-8", errors="replace")
+    printed = f" {' '.join(figures(text))} "
+    for key, rows_of_table in published.TABLES.items():
+        for name, cells in rows_of_table.items():
+            # Section 3.1 has its two cells in two sentences, the last of them the other way round.
+            for part in cells if key == "section31" else (" ".join(cells),):
+                found = figures(part)
+                if part.startswith("10.6%"):
+                    found = [*found[1:], found[0]]
+                assert f" {' '.join(found)} " in printed, (key, name, part)
+    for p_value in set(published.TESTS.values()):
+        assert figures(p_value)[0] in figures(text)
+
+
+def figures(text: str) -> list[str]:
+    """The numbers of a text in order, with their signs and without commas between thousands."""
+    return re.findall(r"[−+]?\d+(?:\.\d+)?", re.sub(r"(?<=\d),(?=\d{3}\b)", "", text))

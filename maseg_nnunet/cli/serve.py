@@ -53,7 +53,7 @@ def serve(
 
     It receives mammograms (C-STORE) and sends a DICOM Segmentation object for each to the destination. A file is
     acknowledged once it is on disk, so nothing is lost at a restart. Stop the node with Ctrl-C or SIGTERM: it finishes
-    the current image first. Needs pip install "maseg-nnunet[pacs]".
+    the current image first. Needs pip install -e '.[pacs]' in the clone.
 
     \b
     Example:
@@ -64,7 +64,7 @@ def serve(
         from maseg_nnunet.serving.nodes import Caller, Node, ServerSettings
         from maseg_nnunet.serving.server import Server, segment_to_seg
     except ModuleNotFoundError as error:
-        raise UsageError('maseg serve needs pynetdicom: pip install "maseg-nnunet[pacs]"') from error
+        raise UsageError("maseg serve needs pynetdicom: in the clone, pip install -e '.[pacs]'") from error
     from maseg_nnunet.serving.spool import Spool
 
     settings = ServerSettings(

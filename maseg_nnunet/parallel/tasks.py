@@ -147,7 +147,7 @@ def _run_on_cluster(
         from distributed import Client, as_completed
         from distributed.scheduler import KilledWorker
     except ImportError as error:
-        raise UsageError("--scheduler needs Dask: pip install 'maseg-nnunet[cluster]'") from error
+        raise UsageError("--scheduler needs Dask: in the clone, pip install -e '.[cluster]'") from error
     try:
         client = Client(scheduler, timeout="10s")
     except (OSError, TimeoutError, ValueError) as error:

@@ -8,11 +8,13 @@ import sys
 from collections import defaultdict
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
 import typer
 
+import maseg_nnunet
 from maseg_nnunet.cli import options
 from maseg_nnunet.cli.main import SUBCOMMANDS, app
 from maseg_nnunet.dataset_conversion import convert_vendor as vendor
@@ -127,3 +129,11 @@ def test_an_option_with_the_same_help_is_declared_once() -> None:
 def test_what_is_declared_as_shared_is_shared(name: str) -> None:
     hints = {command: get_type_hints(_function(command), include_extras=True) for command in SUBCOMMANDS}
     assert sum(SHARED[name] in found.values() for found in hints.values()) > 1
+
+
+def test_messages_name_the_extra_as_readme_does() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    for module, extra in (("cli/serve.py", "pacs"), ("parallel/tasks.py", "cluster")):
+        source = (Path(maseg_nnunet.__path__[0]) / module).read_text(encoding="utf-8")
+        assert f"pip install -e '.[{extra}]'" in source and "maseg-nnunet[" not in source
+    assert "pip install -e '.[pacs]'" in readme

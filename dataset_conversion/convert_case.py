@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from maseg_nnunet.arrays import GivenSpacing, Mask, Region
 from maseg_nnunet.dataset.manifest import ManifestRow
+from maseg_nnunet.dataset_conversion.plausibility import MaskDoubt, mask_doubts
 from maseg_nnunet.dataset_conversion.scan import UNEXPECTED, Rejected
 from maseg_nnunet.dataset_conversion.selection import Selected
 from maseg_nnunet.errors import Reason, RefusedError, place_of
@@ -100,8 +101,8 @@ def convert_case(task: ConvertTask) -> Converted | Rejected:
         logger.debug("source %d: %s", scanned.number, place_of(error))
         detail = UNEXPECTED.format(type(error).__name__)
         return Rejected(scanned.number, Reason.UNREADABLE, detail, task.selected.case)
-    write(task, mammogram, mask)
-    return Converted(_row(task, mammogram), json.dumps(mammogram.luts.to_json(), ensure_ascii=False))
+    doubts = write(task, mammogram, mask)
+    return Converted(_row(task, mammogram, doubts), json.dumps(mammogram.luts.to_json(), ensure_ascii=False))
 
 
 def read(task: ConvertTask) -> Mammogram:
@@ -177,10 +178,13 @@ def _mask_of_annotation(task: ConvertTask, path: Path, mammogram: Mammogram) -> 
     return mask
 
 
-def write(task: ConvertTask, mammogram: Mammogram, mask: Mask | None) -> None:
+def write(task: ConvertTask, mammogram: Mammogram, mask: Mask | None) -> tuple[MaskDoubt, ...]:
     """Resample the stored values, map them to VOI units and write them, and the mask if there is one.
 
     The order matters, because look-up tables are not linear.
+
+    Returns:
+        What is implausible about the mask.
     """
     from maseg_nnunet.writers.nifti import write_nifti
 
@@ -188,12 +192,16 @@ def write(task: ConvertTask, mammogram: Mammogram, mask: Mask | None) -> None:
     target = (task.settings.spacing,) * 2 if task.settings.spacing else spacing
     stored = image_to_target(mammogram.pixels, spacing, target) if target != spacing else mammogram.pixels
     units = mammogram.luts.to_voi_units(stored).astype(np.float32)
+    doubts: tuple[MaskDoubt, ...] = ()
     if mask is not None and task.label is not None:
-        write_nifti(task.label, mask_to_target(mask, spacing, target) if target != spacing else mask, target)
+        label = mask_to_target(mask, spacing, target) if target != spacing else mask
+        doubts = mask_doubts(units, label)
+        write_nifti(task.label, label, target)
     write_nifti(task.image, units, target)
+    return doubts
 
 
-def _row(task: ConvertTask, mammogram: Mammogram) -> ManifestRow:
+def _row(task: ConvertTask, mammogram: Mammogram, doubts: tuple[MaskDoubt, ...]) -> ManifestRow:
     selected = task.selected
     known = selected.scanned.known
     return ManifestRow(
@@ -219,5 +227,5 @@ def _row(task: ConvertTask, mammogram: Mammogram) -> ManifestRow:
         quality=known.quality if known else "",
         background_tissue=known.background_tissue if known else "",
         abnormality=known.abnormality if known else "",
-        flags="; ".join(flag.value for flag in mammogram.flags),
+        flags="; ".join([flag.value for flag in mammogram.flags] + [doubt.value for doubt in doubts]),
     )

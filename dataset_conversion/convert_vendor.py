@@ -243,6 +243,8 @@ def _show(request: Request, report: dict[str, Any]) -> None:
     skipped = {"not DICOM": report["not_dicom"], **report["other_vendors"]}
     skipped["of another intent"] = report["other_intents"]
     console.print("\n".join(f"skipped: {count} {what}" for what, count in skipped.items() if count) or "")
+    for doubt, count in report["implausible_masks"].items():
+        console.print(f"flagged: {count} {doubt}; their cases are in {request.folder / 'manifest.csv'}")
     if report["women_with_more_than_36_images"]:
         console.print(
             f"warning: {report['women_with_more_than_36_images']} women have more than 36 images; "

@@ -31,6 +31,7 @@ from maseg_nnunet.dataset.folders import (
 from maseg_nnunet.dataset.manifest import MANIFEST, ManifestRow, write_manifest
 from maseg_nnunet.dataset.voi_luts import write_voi_luts
 from maseg_nnunet.dataset_conversion.datasets.base import Dataset
+from maseg_nnunet.dataset_conversion.plausibility import MaskDoubt
 from maseg_nnunet.dataset_conversion.scan import Rejected
 from maseg_nnunet.dataset_conversion.splits import fold
 from maseg_nnunet.files import UNFINISHED, atomic, write_json, write_text
@@ -115,6 +116,9 @@ def report(
         else {"images": expected.images, "women": expected.women, "raw_images": expected.raw_images},
         "subsets": dict(sorted(Counter(row.subset for row in rows).items())),
         "views": dict(sorted(Counter(row.view or "unknown" for row in rows).items())),
+        "implausible_masks": {
+            doubt.value: count for doubt in MaskDoubt if (count := sum(doubt.value in row.flags for row in rows))
+        },
         "rejected": dict(sorted(Counter(item.reason.value for item in rejected).items())),
         **counts,
     }

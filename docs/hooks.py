@@ -90,11 +90,16 @@ def views() -> str:
 
 def flags() -> str:
     """The flags of images and of masks."""
+    from maseg_nnunet.dataset_conversion.plausibility import MaskDoubt
     from maseg_nnunet.mammogram import Flag
     from maseg_nnunet.writers.measures import MaskFlag
 
     rows = [(f"`{flag.value}`", flag.meaning) for flag in Flag]
     rows += [(f"`{flag.value}`", "Look at the preview: the mask, or the image, is unusual.") for flag in MaskFlag]
+    rows += [
+        (f"`{doubt.value}`", "Look at the reference mask beside its image before you train on it.")
+        for doubt in MaskDoubt
+    ]
     return _table(("flag", "meaning"), rows)
 
 

@@ -51,7 +51,7 @@ def demo(
         result = run_demo(output, keep=keep, started=lambda title: status.update(f"{title} ..."), ended=ended)
     console.print(_table(result))
     console.print(f"Pictures with the edges of the breast (red) and the muscle (blue): {result.overlays}")
-    console.print(f"Scores of each image: {result.report}")
+    console.print(f"Scores of each image: {result.report / 'report.html'}")
     wall, cpu = sum(stage.seconds for stage in stages), sum(stage.cpu_seconds for stage in stages)
     console.print(f"Total: {wall:.0f} s, {cpu:.0f} s of CPU time")
     result.check()

@@ -52,7 +52,7 @@ def experiments(
     trainer: Annotated[
         str, typer.Option("-tr", "--trainer", metavar="NAME", help="Class name of the trainer.")
     ] = "MasegTrainer",
-    device: TrainingDeviceOption = "cuda",
+    device: TrainingDeviceOption = "auto",
     gpus: GpusOption = "",
     scheduler: SchedulerOption = None,
     workers: WorkersOption = 2,
@@ -73,10 +73,12 @@ def experiments(
     from maseg_nnunet.errors import UsageError
     from maseg_nnunet.experiments import paper as library
     from maseg_nnunet.experiments.steps import run_phases
+    from maseg_nnunet.models.precision import best_device
     from maseg_nnunet.parallel.commands import commands_end_with_us, gpu_numbers
 
     if scheduler and gpus:
         raise UsageError("--gpus is for this machine; with --scheduler every worker uses its own GPU")
+    device = best_device() if device == "auto" else device
     numbers = gpu_numbers(gpus, device)
     setup = library.Setup(
         parts=_parts(data), output=output.absolute(), combined=dataset, with_raw=dataset_raw, plans=plans,

@@ -21,7 +21,7 @@ from maseg_nnunet.console import WorkersOption as WorkersOption
 InputsArgument = Annotated[
     list[Path],
     typer.Argument(
-        help="DICOM, PNG, TIFF, PGM or JPEG files, folders of them, or text files (.txt) that list them, one per line."
+        help="DICOM, PNG, TIFF, PGM or JPEG files, folders of them, or text files (.txt) that list them, one per line.",
     ),
 ]
 ResultsOption = Annotated[
@@ -92,7 +92,7 @@ PlansOption = Annotated[
 ]
 TrainingDeviceOption = Annotated[
     str,
-    typer.Option("--device", metavar="DEVICE", help="Device for nnU-Net's commands: cuda, cpu or mps."),
+    typer.Option("--device", metavar="DEVICE", help="Device for nnU-Net's commands: auto, cuda, cpu or mps."),
 ]
 GpusOption = Annotated[
     str,

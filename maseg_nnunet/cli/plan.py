@@ -33,8 +33,7 @@ def plan(
     path = make_plan(dataset, plans, preprocess=preprocess, workers=workers, overwrite_splits=overwrite_splits)
     typer.echo(f"Plans: {path}")
     if preprocess:
-        import torch
+        from maseg_nnunet.models.precision import best_device
 
-        device = "cuda" if torch.cuda.is_available() else "cpu"
         trainer = "MasegTrainerDemo" if plans == DEMO_PLANS else "MasegTrainer"
-        typer.echo(f"Next: nnUNetv2_train {dataset} 2d 0 -p {plans} -tr {trainer} -device {device} --c")
+        typer.echo(f"Next: nnUNetv2_train {dataset} 2d 0 -p {plans} -tr {trainer} -device {best_device()} --c")

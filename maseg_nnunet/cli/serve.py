@@ -27,8 +27,8 @@ def serve(
         list[str],
         typer.Option(
             metavar="NODE",
-            help="Node that may send: AE_TITLE@ADDRESS, or AE_TITLE@NETWORK such as PACS@10.0.0.0/24. Repeat the "
-            "option for more nodes; all others are rejected.",
+            help="Node that may send: AE_TITLE@ADDRESS, AE_TITLE@NETWORK such as PACS@10.0.0.0/24, or AE_TITLE alone "
+            "for any address. Repeat the option for more nodes; all others are rejected.",
         ),
     ],
     destination: Annotated[

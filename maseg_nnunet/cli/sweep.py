@@ -22,7 +22,7 @@ def sweep(
     fold: Annotated[
         int, typer.Option("-f", "--fold", metavar="NUMBER", min=0, help="Fold to train on; 0 is the paper's split.")
     ] = 0,
-    device: TrainingDeviceOption = "cuda",
+    device: TrainingDeviceOption = "auto",
     gpus: GpusOption = "",
     scheduler: SchedulerOption = None,
     dry_run: DryRunOption = False,
@@ -43,8 +43,10 @@ def sweep(
     from maseg_nnunet.errors import ModelError
     from maseg_nnunet.experiments import loss_sweep as library
     from maseg_nnunet.experiments.steps import run_steps
+    from maseg_nnunet.models.precision import best_device
     from maseg_nnunet.parallel.commands import commands_end_with_us, gpu_numbers
 
+    device = best_device() if device == "auto" else device
     numbers = gpu_numbers(gpus, device)
     planned = f"run `maseg plan -d {dataset} --plans {plans}`"
     folder = dataset_folder(nnunet_folder(PREPROCESSED), dataset, first=planned)

@@ -46,6 +46,13 @@ def cpu_has_bf16() -> bool:
     )
 
 
+def best_device() -> str:
+    """The device that "auto" stands for: cuda or mps if there is one, else cpu."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
 def autocast_dtype(device: torch.device) -> torch.dtype:
     """The number format of a network on `device`: float16 on a GPU, bfloat16 on a CPU that has it, else float32."""
     if device.type == "cuda":

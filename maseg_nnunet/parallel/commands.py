@@ -67,7 +67,7 @@ def gpu_numbers(gpus: str, device: str) -> list[str]:
             is not one that nnU-Net trains on.
     """
     if device not in ("cuda", "cpu", "mps"):
-        raise UsageError(f"--device is cuda, cpu or mps, not {device}")
+        raise UsageError(f"--device is auto, cuda, cpu or mps, not {device}")
     numbers = [number.strip() for number in gpus.split(",") if number.strip()]
     if not all(number.isdigit() for number in numbers) or len(set(numbers)) < len(numbers):
         raise UsageError(f"--gpus takes different numbers with commas between them, such as 0,1, not {gpus}")

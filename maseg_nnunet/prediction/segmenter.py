@@ -28,7 +28,7 @@ from maseg_nnunet.labels import LABELS, Label
 from maseg_nnunet.mammogram import Intent, Mammogram
 from maseg_nnunet.models.folder import find_model
 from maseg_nnunet.models.model import Model, load_model
-from maseg_nnunet.models.precision import autocast, on_device
+from maseg_nnunet.models.precision import autocast, best_device, on_device
 from maseg_nnunet.prediction.cleanup import keep_largest as keep_largest_components
 from maseg_nnunet.prediction.preprocessing import Prepared, preprocess
 from maseg_nnunet.prediction.upsampling import labels_on_source
@@ -278,8 +278,7 @@ def _no_logits() -> Logits:
 
 def _device(name: str) -> torch.device:
     if name == "auto":
-        has_mps = torch.backends.mps.is_available()
-        name = "cuda" if torch.cuda.is_available() else "mps" if has_mps else "cpu"
+        name = best_device()
     try:
         device = torch.device(name)
         torch.empty(1, device=device)

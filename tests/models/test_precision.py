@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from maseg_nnunet.models import precision
-from maseg_nnunet.models.precision import autocast, cpu_has_bf16, on_device
+from maseg_nnunet.models.precision import autocast, best_device, cpu_has_bf16, on_device
 from maseg_nnunet.network import UNet
 from maseg_nnunet.training.losses import WeightedCrossEntropy
 
@@ -141,3 +141,12 @@ def test_the_cpu_is_asked_for_its_instructions(
         assert cpu_has_bf16() is has
     finally:
         cpu_has_bf16.cache_clear()
+
+
+@pytest.mark.parametrize(("cuda", "mps", "device"), [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")])
+def test_auto_is_the_fastest_device_that_is_there(
+    cuda: bool, mps: bool, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    assert best_device() == device

@@ -88,21 +88,21 @@ class Segmenter:
 
     @overload
     def predict(
-        self, image: MammogramLike, spacing: float | Spacing | None = None, probabilities: Literal[False] = False
+        self, image: MammogramLike, spacing_mm: float | Spacing | None = None, probabilities: Literal[False] = False
     ) -> Mask: ...
 
     @overload
     def predict(
-        self, image: MammogramLike, spacing: float | Spacing | None = None, *, probabilities: Literal[True]
+        self, image: MammogramLike, spacing_mm: float | Spacing | None = None, *, probabilities: Literal[True]
     ) -> tuple[Mask, Probabilities]: ...
 
     @overload
     def predict(
-        self, image: MammogramLike, spacing: float | Spacing | None = None, probabilities: bool = False
+        self, image: MammogramLike, spacing_mm: float | Spacing | None = None, probabilities: bool = False
     ) -> Mask | tuple[Mask, Probabilities]: ...
 
     def predict(
-        self, image: MammogramLike, spacing: float | Spacing | None = None, probabilities: bool = False
+        self, image: MammogramLike, spacing_mm: float | Spacing | None = None, probabilities: bool = False
     ) -> Mask | tuple[Mask, Probabilities]:
         """Segment one mammogram.
 
@@ -110,7 +110,7 @@ class Segmenter:
             image: The path of a file, a `Mammogram` as `read_mammogram` returns it, or an array
                 (rows, columns) of finite integers or floating-point numbers. An array is displayed over its full
                 range; dense tissue must have the larger values.
-            spacing: Pixel spacing in mm, one number or (row, column). It is needed for an array and for a file that
+            spacing_mm: Pixel spacing in mm, one number or (row, column). It is needed for an array and for a file that
                 does not contain its spacing, and ignored otherwise.
             probabilities: Whether to return the probabilities of the labels as well.
 
@@ -121,9 +121,9 @@ class Segmenter:
 
         Raises:
             RefusedError: If the file can't be used, or the spacing is missing or impossible.
-            UsageError: If the array is not an image, or has no spacing.
+            UsageError: If `image` is something else, the array is not an image, or it has no spacing.
         """
-        mammogram = _mammogram(image, spacing, self.model.raw_windows)
+        mammogram = _mammogram(image, spacing_mm, self.model.raw_windows)
         prepared = self.prepare(mammogram)
         logits = self.logits([prepared])[0]
         mask = self.mask(prepared, logits)
@@ -287,16 +287,21 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _mammogram(image: MammogramLike, spacing: float | Spacing | None, raw_windows: bool) -> Mammogram:
+def _mammogram(image: MammogramLike, spacing_mm: float | Spacing | None, raw_windows: bool) -> Mammogram:
     if isinstance(image, Mammogram):
         return image
+    if isinstance(image, str | PathLike):
+        return read_mammogram(image, spacing_mm=spacing_mm, raw_windows=raw_windows)
     if not isinstance(image, np.ndarray):
-        return read_mammogram(Path(image), spacing_mm=spacing, raw_windows=raw_windows)
+        raise UsageError(
+            f"{type(image).__name__} can't be segmented: give the path of a file, what read_mammogram returns, or a "
+            "NumPy array (rows, columns) with spacing_mm"
+        )
     if image.ndim != 2 or image.size == 0 or image.dtype.kind not in "uif" or not np.isfinite(image).all():
         raise UsageError(f"an array (rows, columns) of finite numbers was expected, not {image.dtype} {image.shape}")
-    given = given_spacing(spacing)
+    given = given_spacing(spacing_mm)
     if given is None:
-        raise UsageError("an array has no spacing of its own: give spacing, in mm")
+        raise UsageError("an array has no spacing of its own: give spacing_mm")
     check_extent((int(image.shape[0]), int(image.shape[1])), given)
     luts = CaseLuts(inverted=False, base=0, luts=(full_range(float(image.min()), float(image.max())),))
     return Mammogram(Path(), image, given, GIVEN, luts, Intent.PROCESSED)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from maseg_nnunet.arrays import GivenSpacing
-from maseg_nnunet.errors import Reason, RefusedError
+from maseg_nnunet.errors import Reason, RefusedError, UsageError
 from maseg_nnunet.mammogram import Mammogram
 from maseg_nnunet.readers.refusals import read_start
 
@@ -63,6 +63,8 @@ def read_mammogram(
         >>> mammogram.shape, mammogram.spacing, mammogram.view.value
         ((3328, 2560), (0.07, 0.07), 'MLO')
     """
+    if not isinstance(path, str | os.PathLike):
+        raise UsageError(f"read_mammogram takes the path of a file, not {type(path).__name__}")
     path = Path(path)
     if is_film_file(path):
         from maseg_nnunet.readers.film import read_film

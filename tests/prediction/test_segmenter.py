@@ -39,7 +39,7 @@ def test_the_edge_of_an_off_centre_shape_is_exact_to_half_a_native_pixel(
     away = np.hypot(y[:, None] - centre[0], x[None, :] - centre[1]) - radius
     image = (1000 * np.clip(0.3 - away / 4, 0, 1)).astype(np.uint16)  # a slope of 4 mm keeps the edge in any sampling
     image[0, 0], image[0, 1] = 0, 1000
-    mask = segmenter.predict(image, spacing=spacing)
+    mask = segmenter.predict(image, spacing_mm=spacing)
     wrong = (mask > 0) != (away < 0)
     assert mask.shape == image.shape
     assert np.abs(away[wrong]).max(initial=0) < min(spacing) / 2
@@ -52,7 +52,7 @@ def test_the_edge_of_an_off_centre_shape_is_exact_to_half_a_native_pixel(
 def test_every_grid_gets_its_own_mask_back(segmenter: Segmenter) -> None:
     for shape in ((1, 1), (3, 200), (117, 64), (63, 65)):
         image = np.linspace(0, 1, shape[0] * shape[1]).reshape(shape)
-        assert segmenter.predict(image, spacing=0.1).shape == shape
+        assert segmenter.predict(image, spacing_mm=0.1).shape == shape
 
 
 # --- what the network sees -------------------------------------------------------------------------------------------
@@ -184,7 +184,7 @@ def test_an_array_must_be_an_image_with_a_spacing(segmenter: Segmenter) -> None:
     ]
     for array, spacing in bad:
         with pytest.raises((UsageError, RefusedError)):
-            segmenter.predict(array, spacing=spacing)
+            segmenter.predict(array, spacing_mm=spacing)
     with pytest.raises(UsageError, match="cuda:77"):
         Segmenter(device="cuda:77")
 
@@ -234,7 +234,7 @@ def test_a_table_is_indexed_by_value_and_not_by_rank(segmenter: Segmenter, tmp_p
 
 
 def test_probabilities_are_probabilities(segmenter: Segmenter) -> None:
-    mask, probabilities = segmenter.predict(gradient(), spacing=0.1, probabilities=True)
+    mask, probabilities = segmenter.predict(gradient(), spacing_mm=0.1, probabilities=True)
     assert probabilities.shape == (3, *mask.shape) and probabilities.dtype == np.float32
     assert probabilities.min() >= 0
     np.testing.assert_allclose(probabilities.sum(axis=0), 1, atol=1e-6)
@@ -264,9 +264,9 @@ def test_one_scaling_for_every_kind_of_input(segmenter: Segmenter, tmp_path: Pat
     path = write_dicom(tmp_path / "a.dcm", pixels, WindowCenter=None, WindowWidth=None, VOILUTFunction=None)
     mask = segmenter.predict(path)
     assert agree(mask, (pixels - pixels.min()) / np.ptp(pixels))
-    np.testing.assert_array_equal(segmenter.predict(tmp_path / "a.png", spacing=0.4), mask)
+    np.testing.assert_array_equal(segmenter.predict(tmp_path / "a.png", spacing_mm=0.4), mask)
     for dtype in (np.uint16, np.int32, np.float32, np.float64):
-        np.testing.assert_array_equal(segmenter.predict(pixels.astype(dtype), spacing=0.4), mask)
+        np.testing.assert_array_equal(segmenter.predict(pixels.astype(dtype), spacing_mm=0.4), mask)
 
 
 def test_a_file_that_can_t_be_used_is_refused(segmenter: Segmenter, tmp_path: Path) -> None:
@@ -320,3 +320,13 @@ def test_logits_that_are_not_finite_are_no_mask(segmenter: Segmenter) -> None:
     for step in (segmenter.mask, softmax):
         with pytest.raises(ModelError, match="not finite"):
             step(prepared, logits)
+
+
+@pytest.mark.parametrize(
+    "image", [[[0, 1], [2, 3]], Dataset(), torch.zeros(4, 4), 7, None], ids=lambda image: type(image).__name__
+)
+def test_what_can_t_be_segmented_is_named_with_what_can(segmenter: Segmenter, image: Any) -> None:
+    with pytest.raises(UsageError, match=rf"{type(image).__name__} can't be segmented: give .* NumPy array"):
+        segmenter.predict(image, spacing_mm=0.1)
+    with pytest.raises(UsageError, match=f"takes the path of a file, not {type(image).__name__}"):
+        read_mammogram(image)

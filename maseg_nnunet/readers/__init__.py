@@ -57,6 +57,7 @@ def read_mammogram(
     Raises:
         RefusedError: The file can't be read, is not a mammogram, or breaks a rule. `reason` is the kind of refusal and
             `detail` a sentence for the user, without any value of the header that could identify a patient.
+        UsageError: `path` is not a path.
 
     Examples:
         >>> mammogram = read_mammogram("exam.dcm")

@@ -116,8 +116,8 @@ def mask_flags(mask: Mask, spacing: Spacing, view: View = View.UNKNOWN) -> tuple
         view: The image's view.
     """
     breast_area, muscle_area = _areas(mask, spacing)
-    inside = mask != Label.BACKGROUND
-    left, right, top, bottom = (edge.mean() > TOUCHES for edge in (inside[:, 0], inside[:, -1], inside[0], inside[-1]))
+    edges = (mask[:, 0], mask[:, -1], mask[0], mask[-1])
+    left, right, top, bottom = ((edge != Label.BACKGROUND).mean() > TOUCHES for edge in edges)
     is_implausible = (
         muscle_area > breast_area
         or (breast_area > 0 and not BREAST_CM2[0] <= breast_area <= BREAST_CM2[1])
